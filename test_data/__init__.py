@@ -1,0 +1,1 @@
+"""Sample datasets and the generator that makes them."""
