@@ -1,0 +1,447 @@
+"""A folder of BIDS data as parts, one subject at a time: the files, and what is odd about them.
+
+The reader walks with `os.scandir` and matches *root-relative* names. pybids supplies the vocabulary, its entities;
+its `BIDSLayout` is not the way in because it indexes the whole tree first, matches absolute paths, and leaves out
+what is not BIDS.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import stat
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+
+from xnat_bids_push.errors import DatasetError
+from xnat_bids_push.mapping import DESCRIPTION, Table, default_table, spot
+from xnat_bids_push.model import BidsFile, Issue, LeftOut, Mark, MarkKind, Md5, Part, Severity
+from xnat_bids_push.names import is_session, is_subject, parse_name, to_label
+
+CHUNK = 1 << 20
+"""How many bytes are read at once."""
+
+_LEFTOVERS = re.compile(
+    r"\.git|\.datalad|\.DS_Store|\._.+|__MACOSX|Thumbs\.db|\.bids2table_cache\.parquet|.*~|#.*#|\.#.*|\..*\.sw[op]"
+)
+_ANNEX = re.compile(r"[/\\]annex[/\\]objects[/\\]")
+
+
+class HasRoot(Protocol):
+    """What we need of a pybids ``BIDSLayout``."""
+
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What of a dataset is read.
+
+    Args:
+        derivatives: names of folders in ``derivatives/``; ``("all",)`` for every one.
+        sourcedata: whether ``sourcedata/`` is read.
+    """
+
+    derivatives: tuple[str, ...] = ()
+    sourcedata: bool = False
+
+    def takes(self, tree: str) -> bool:
+        """Whether an optional folder of the root is read at all."""
+        return bool(self.derivatives) if tree == "derivatives" else self.sourcedata
+
+    def takes_pipeline(self, name: str) -> bool:
+        """Whether a folder of ``derivatives/`` is read."""
+        return "all" in self.derivatives or name in self.derivatives
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A BIDS dataset on disk. Make one with `read`.
+
+    Args:
+        root: the folder, absolute.
+        description: ``dataset_description.json``, if there is one.
+        folders: for each subject, the root-relative folders that hold its files.
+        left_out: folders that the selection leaves out.
+        issues: what is wrong with the dataset as a whole.
+    """
+
+    root: Path
+    table: Table
+    description: BidsFile | None
+    folders: dict[str, tuple[str, ...]]
+    left_out: tuple[LeftOut, ...]
+    issues: tuple[Issue, ...]
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The names of the subjects' folders, sorted."""
+        return tuple(self.folders)
+
+    def part(self, subject: str) -> Part:
+        """Read the files of one subject, or with "" those of no subject."""
+        walk = _Walk(self.root, self.table)
+        if subject:
+            for folder in self.folders[subject]:
+                walk.folder(folder)
+            walk.issues += _session_issues(subject, walk.files)
+        else:
+            subjects = {folder for folders in self.folders.values() for folder in folders}
+            skipped = subjects | {left.path for left in self.left_out}
+            walk.folder("", skipped=skipped)
+        return walk.part(subject)
+
+    def parts(self) -> Iterator[Part]:
+        """Every part: first that of no subject, then subject by subject. Only one is in memory at a time."""
+        yield self.part("")
+        for subject in self.subjects:
+            yield self.part(subject)
+
+
+def read(
+    root: str | os.PathLike[str] | HasRoot,
+    *,
+    selection: Selection | None = None,
+    table: Table | None = None,
+    validate: bool = True,
+) -> Dataset:
+    """Look at a BIDS dataset; its subjects' files are read later, one subject at a time.
+
+    Args:
+        root: the dataset's folder, or a pybids ``BIDSLayout``.
+        selection: what is read beside the raw data; nothing by default.
+        table: the mapping; the package's own by default.
+        validate: whether ``dataset_description.json`` must be there.
+
+    Raises:
+        DatasetError: there is no such folder, or it is no dataset.
+    """
+    folder = Path(cast("str", getattr(root, "root", root))).absolute()
+    selection = selection or Selection()
+    table = table or default_table()
+    fault = _root_fault(folder, validate=validate)
+    if fault:
+        raise DatasetError([Issue(Severity.ERROR, str(folder), fault)])
+    folders, left_out = _subject_folders(folder, selection, table)
+    issues = (
+        *_description_issues(folder / DESCRIPTION),
+        *_twin_issues(folders),
+        *_missing_pipelines(folder, selection),
+    )
+    description = _description(folder / DESCRIPTION)
+    return Dataset(folder, table, description, dict(sorted(folders.items())), tuple(left_out), issues)
+
+
+def _root_fault(folder: Path, *, validate: bool) -> str:
+    """Why a folder cannot be a dataset at all, or ""."""
+    if not folder.exists():
+        return "there is no such folder"
+    if not folder.is_dir():
+        return "this is a file; give the dataset's folder"
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return "this folder cannot be read"
+    if validate and not (folder / DESCRIPTION).is_file():
+        return (
+            f"this is not a BIDS dataset: there is no {DESCRIPTION}. Give the dataset's own folder, "
+            "or push it as it is with --validation off"
+        )
+    return ""
+
+
+def _description(path: Path) -> BidsFile | None:
+    if not path.is_file():
+        return None
+    status = path.stat()
+    return BidsFile(DESCRIPTION, status.st_size, path, status.st_mtime_ns)
+
+
+def _description_issues(path: Path) -> Iterator[Issue]:
+    if not path.is_file():
+        yield Issue(Severity.WARNING, DESCRIPTION, "is missing; XNAT's own BIDS tools will not take this data")
+        return
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        yield Issue(Severity.WARNING, DESCRIPTION, f"is not JSON: {error}")
+        return
+    if not (isinstance(content, dict) and content.get("Name") and content.get("BIDSVersion")):
+        yield Issue(Severity.WARNING, DESCRIPTION, "lacks Name or BIDSVersion, which BIDS requires")
+
+
+def _twin_issues(folders: Iterable[str]) -> Iterator[Issue]:
+    seen: dict[str, str] = {}
+    for folder in sorted(folders):
+        twin = seen.setdefault(to_label(folder).casefold(), folder)
+        if twin != folder:
+            reason = f"{twin} and {folder} differ only in case, and may share a folder in the archive: rename one"
+            yield Issue(Severity.ERROR, folder, reason)
+
+
+def _missing_pipelines(root: Path, selection: Selection) -> Iterator[Issue]:
+    for name in selection.derivatives:
+        if name != "all" and not (root / "derivatives" / name).is_dir():
+            yield Issue(Severity.ERROR, f"derivatives/{name}", "was asked for, and is not there")
+
+
+def _subject_folders(
+    root: Path, selection: Selection, table: Table
+) -> tuple[dict[str, tuple[str, ...]], list[LeftOut]]:
+    """Each subject's folders, and the optional folders that were not asked for."""
+    found: dict[str, list[str]] = defaultdict(list)
+    left_out: list[LeftOut] = []
+    for name in _folders_in(root):
+        if is_subject(name):
+            found[name].append(name)
+    for tree, row in table.trees.items():
+        if not (row.optional and (root / tree).is_dir()):
+            continue
+        if not selection.takes(tree):
+            left_out.append(LeftOut(tree, f"not asked for (--{tree})"))
+            continue
+        for name in _folders_in(root / tree):
+            if row.parts and not is_subject(name) and not selection.takes_pipeline(name):
+                left_out.append(LeftOut(f"{tree}/{name}", f"not asked for (--{tree})"))
+            elif is_subject(name):
+                found[name].append(f"{tree}/{name}")
+            else:
+                for inner in filter(is_subject, _folders_in(root / tree / name)):
+                    found[inner].append(f"{tree}/{name}/{inner}")
+    return {subject: tuple(folders) for subject, folders in found.items()}, left_out
+
+
+def _folders_in(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []  # the walk meets the same error, and reports it
+    return sorted(name for name in names if not _LEFTOVERS.fullmatch(name))
+
+
+def _session_issues(subject: str, files: Iterable[BidsFile]) -> list[Issue]:
+    folders = {file.path.split("/")[1] for file in files if file.path.startswith(f"{subject}/")}
+    return list(_twin_issues(f"{subject}/{folder}" for folder in folders if is_session(folder)))
+
+
+# ------------------------------------------------------------------ the walk
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Collects what lies below folders of one dataset."""
+
+    root: Path
+    table: Table
+    files: list[BidsFile] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
+
+    def part(self, subject: str) -> Part:
+        self.files.sort(key=lambda file: file.path)
+        return Part(subject, tuple(self.files), tuple(sorted(self.marks)), tuple(self.left_out), tuple(self.issues))
+
+    def folder(self, top: str, *, skipped: Iterable[str] = ()) -> None:
+        """Walk a root-relative folder ("" is the root), but for the folders to be skipped."""
+        skip = frozenset(skipped)
+        waiting = [top]
+        while waiting:
+            folder = waiting.pop()
+            entries = self._entries(folder)
+            kept = 0
+            for entry in entries:
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if path in skip or self._entry(entry, path, waiting):
+                    kept += 1
+            if not kept and folder and entries is not _UNREADABLE:
+                self.marks.append(Mark(folder, MarkKind.FOLDER))
+
+    def _entries(self, folder: str) -> Sequence[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.root / folder) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            self._error(folder or ".", f"cannot be read: {error.strerror}")
+            return _UNREADABLE
+
+    def _entry(self, entry: os.DirEntry[str], path: str, waiting: list[str]) -> bool:
+        """Take one entry in; False if it is left out on purpose."""
+        if _LEFTOVERS.fullmatch(entry.name):
+            self.left_out.append(LeftOut(path, "version control, or an editor's or a system's leftover"))
+            return False
+        if not _is_text(entry.name):
+            self._error(path.encode(errors="backslashreplace").decode(), "its name is not UTF-8: rename it")
+        elif entry.is_symlink():
+            self._link(path)
+        elif entry.is_dir(follow_symlinks=False):
+            waiting.append(path)
+        else:
+            self._file(path, entry.stat(follow_symlinks=False), self.root / path)
+        return True
+
+    def _file(self, path: str, status: os.stat_result, content: Path) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            self._error(path, "is neither a file nor a folder, and cannot be pushed: remove it")
+            return
+        if not os.access(content, os.R_OK):
+            self._error(path, "cannot be read: change its permissions")
+            return
+        if status.st_mode & stat.S_IXUSR:
+            self.marks.append(Mark(path, MarkKind.EXECUTABLE))
+        self._name_check(path)
+        self.files.append(BidsFile(path, status.st_size, content, status.st_mtime_ns))
+
+    def _link(self, path: str) -> None:
+        """A link: its content travels as a file, and the manifest makes it a link again."""
+        link = self.root / path
+        target = str(link.readlink())
+        try:
+            real = link.resolve(strict=True)
+            status = real.stat()
+        except OSError as error:
+            self._error(path, _broken_link(path, target, error))
+            return
+        except RuntimeError:  # pathlib's word for a loop before Python 3.13
+            self._error(path, _broken_link(path, target, OSError(errno.ELOOP, "")))
+            return
+        if _ANNEX.search(str(real)):
+            self._file(path, status, real)
+            return
+        root = self.root.resolve()
+        if not real.is_relative_to(root):
+            self._error(path, f"is a link out of the dataset (to {target}): put the data itself in its place")
+            return
+        if Path(target).is_absolute():
+            target = os.path.relpath(real, (root / path).parent)
+        self.marks.append(Mark(path, MarkKind.LINK, target.replace(os.sep, "/")))
+        if not stat.S_ISDIR(status.st_mode):
+            self._file_of_link(path, status, real)
+        elif is_subject(path):
+            reason = "is a link to a folder: it stays a link, and XNAT gets no subject for it"
+            self.issues.append(Issue(Severity.WARNING, path, reason))
+
+    def _file_of_link(self, path: str, status: os.stat_result, real: Path) -> None:
+        if not os.access(real, os.R_OK):
+            self._error(path, "cannot be read: change its permissions")
+            return
+        self._name_check(path)
+        self.files.append(BidsFile(path, status.st_size, real, status.st_mtime_ns))
+
+    def _name_check(self, path: str) -> None:
+        """Warn of entities that BIDS does not know: they often are typing errors."""
+        where = spot(path, self.table)
+        if not where.datatype or "/" in where.inner:
+            return
+        name = parse_name(where.inner)
+        unknown = [key for key, _ in name.entities if key not in vocabulary()] if name else []
+        if unknown:
+            self.issues.append(Issue(Severity.WARNING, path, f"BIDS knows no entity {', '.join(unknown)}"))
+
+    def _error(self, path: str, message: str) -> None:
+        self.issues.append(Issue(Severity.ERROR, path, message))
+
+
+_UNREADABLE: Sequence[os.DirEntry[str]] = ()
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _broken_link(path: str, target: str, error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return f"is a link that leads back to itself (to {target}): remove it"
+    if _ANNEX.search(target.replace(os.sep, "/")):
+        return f"its content is not here (git-annex): get it with: datalad get '{path}'"
+    return f"is a link to nothing (to {target}): restore its target, or remove it"
+
+
+# ------------------------------------------------------------------ content
+
+
+@contextmanager
+def open_content(file: BidsFile) -> Iterator[BinaryIO]:
+    """A file's bytes, as a stream."""
+    if isinstance(file.content, bytes):
+        yield BytesIO(file.content)
+    else:
+        with file.content.open("rb", buffering=0) as stream:
+            yield cast("BinaryIO", stream)
+
+
+def chunks(file: BidsFile) -> Iterator[bytes]:
+    """A file's bytes, piece by piece.
+
+    Raises:
+        DatasetError: the file is gone, cannot be read, or is not as long as it was when it was found.
+    """
+    count = 0
+    try:
+        with open_content(file) as stream:
+            while piece := stream.read(CHUNK):
+                count += len(piece)
+                if count > file.size:
+                    break
+                yield piece
+            changed = count != file.size or _changed(file)
+    except OSError as error:
+        raise DatasetError([Issue(Severity.ERROR, file.path, f"cannot be read: {error.strerror}")]) from error
+    if changed:
+        reason = "changed while it was read: push again when it is at rest"
+        raise DatasetError([Issue(Severity.ERROR, file.path, reason)])
+
+
+def _changed(file: BidsFile) -> bool:
+    return isinstance(file.content, Path) and file.content.stat().st_mtime_ns != file.stamp
+
+
+def md5_of(file: BidsFile) -> Md5:
+    """The MD5 of a file's content, read once.
+
+    Raises:
+        DatasetError: as `chunks`.
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    for piece in chunks(file):
+        digest.update(piece)
+    return Md5(digest.hexdigest())
+
+
+# ------------------------------------------------------------------ the vocabulary
+
+_BEYOND_PYBIDS = frozenset(
+    {"split", "scale", "atlas", "seg", "res", "den", "label", "desc", "hemi", "tpl", "cohort"}
+) | {
+    "from",
+    "to",
+    "mode",
+}
+
+
+@cache
+def vocabulary() -> dict[str, str]:
+    """The entities of BIDS: short key → pybids' name, ``{"sub": "subject", …}``.
+
+    Read from pybids' own definitions without importing pybids, which takes a second.
+    """
+    found = importlib.util.find_spec("bids")
+    if found is None or found.origin is None:
+        raise ImportError("pybids is not installed")
+    config = Path(found.origin).parent / "layout" / "config" / "bids.json"
+    entities = json.loads(config.read_text("utf-8"))["entities"]
+    keys = ((re.search(r"([a-z]+)-\(", entity["pattern"]), entity["name"]) for entity in entities)
+    return {match[1]: name for match, name in keys if match} | {key: key for key in _BEYOND_PYBIDS}

@@ -1,0 +1,665 @@
+"""Where each file of a dataset lives in XNAT, by the table of ``mapping.toml``; and back. Pure.
+
+`place` turns the files of one subject into parcels, one for each XNAT node; `path_of` turns an address back
+into the dataset's path. Identity comes from names, never from order: a recording's address depends on its
+root-relative path and the table alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from typing import cast
+
+from xnat_bids_push.errors import MappingError
+from xnat_bids_push.model import (
+    Address,
+    BidsFile,
+    Issue,
+    Mark,
+    MarkKind,
+    Md5,
+    Node,
+    Origin,
+    Parcel,
+    Part,
+    Placed,
+    Scan,
+    Severity,
+)
+from xnat_bids_push.names import (
+    BidsName,
+    escape,
+    from_label,
+    hide,
+    is_session,
+    is_subject,
+    parse_name,
+    to_label,
+    unescape,
+)
+
+DESCRIPTION = "dataset_description.json"
+MANIFEST = "manifest.json"
+
+_LONGEST = 255
+"""XNAT's limit for labels, IDs and short texts in characters, and for one part of a file name in bytes."""
+
+_PHASES = frozenset({"phase", "real", "imag"})
+
+Key = tuple[tuple[tuple[str, str], ...], str]
+"""What makes two files one recording: entities without ``sub``, ``ses`` and ``split``, and the suffix."""
+
+
+# ------------------------------------------------------------------ the table
+
+
+@dataclass(frozen=True, slots=True)
+class Modality:
+    """A row of ``[modalities]``: the type of its experiments."""
+
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Datatype:
+    """A row of ``[datatypes]``, with its formats: extension → resource."""
+
+    name: str
+    modality: str
+    scan: str
+    formats: Mapping[str, str]
+    suffixes: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A row of ``[trees]``: a folder of the root with a resource of its own."""
+
+    resource: str
+    optional: bool
+    parts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The whole mapping table, checked."""
+
+    modalities: Mapping[str, Modality]
+    datatypes: Mapping[str, Datatype]
+    attachments: Mapping[str, str]
+    companions: Mapping[str, tuple[str, ...]]
+    ignoring: frozenset[str]
+    session_wide: frozenset[str]
+    session_wide_acquisitions: Mapping[str, frozenset[str]]
+    sidecar: str
+    companion: str
+    other: str
+    manifest: str
+    trees: Mapping[str, Tree]
+    labels: Mapping[str, Mapping[str, str]]
+
+    def resource_attributes(self, label: str) -> tuple[str, str]:
+        """The format and the content that XNAT shows for a resource."""
+        row = self.labels.get(label.partition("_")[0], {})
+        return row.get("format", label), row.get("content", "RAW")
+
+
+@cache
+def default_table() -> Table:
+    """The table that comes with the package."""
+    return read_table(resources.files(__package__).joinpath("mapping.toml").read_text("utf-8"))
+
+
+def read_table(text: str) -> Table:
+    """A table from TOML.
+
+    Raises:
+        MappingError: naming every row that is wrong.
+    """
+    try:
+        raw = tomllib.loads(text)
+        table = _build(raw)
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise MappingError(f"the mapping table cannot be read: {error!r}") from error
+    faults = tuple(_faults(table))
+    if faults:
+        raise MappingError("the mapping table is wrong:\n" + "\n".join(faults))
+    return table
+
+
+def _build(raw: Mapping[str, object]) -> Table:
+    rows = cast("Mapping[str, Mapping[str, Mapping[str, object]]]", raw)
+    formats = {
+        kind: {extension: label for label, extensions in table.items() for extension in cast("list[str]", extensions)}
+        for kind, table in rows["formats"].items()
+    }
+    datatypes = {
+        name: Datatype(
+            name,
+            cast("str", row["modality"]),
+            cast("str", row["scan"]),
+            formats.get(cast("str", row["formats"]), {}),
+            frozenset(cast("list[str]", row.get("suffixes", []))),
+        )
+        for name, row in rows["datatypes"].items()
+    }
+    texts = cast("Mapping[str, Mapping[str, str]]", raw)
+    lists = cast("Mapping[str, Mapping[str, list[str]]]", raw)
+    wide = cast("Mapping[str, list[str]]", rows["session_wide"].get("acquisitions", {}))
+    return Table(
+        modalities={k: Modality(str(row["session"])) for k, row in rows["modalities"].items()},
+        datatypes=datatypes,
+        attachments=texts["attachments"],
+        companions={k: tuple(row) for k, row in lists["companions"].items() if k != "ignoring"},
+        ignoring=frozenset(lists["companions"].get("ignoring", [])),
+        session_wide=frozenset(lists["session_wide"]["suffixes"]),
+        session_wide_acquisitions={k: frozenset(row) for k, row in wide.items()},
+        sidecar=texts["resources"]["sidecar"],
+        companion=texts["resources"]["companion"],
+        other=texts["resources"]["other"],
+        manifest=texts["resources"]["manifest"],
+        trees={
+            name: Tree(str(row["resource"]), bool(row.get("optional", False)), bool(row.get("parts", False)))
+            for name, row in rows["trees"].items()
+        },
+        labels=cast("Mapping[str, Mapping[str, str]]", raw.get("labels", {})),
+    )
+
+
+_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+def _faults(table: Table) -> Iterable[str]:
+    """What the parser cannot see: rows that name nothing, labels that XNAT refuses or would mix up."""
+    for datatype in table.datatypes.values():
+        if datatype.modality not in table.modalities:
+            yield f"[datatypes] {datatype.name}: there is no modality {datatype.modality!r}"
+        if not datatype.formats:
+            yield f"[datatypes] {datatype.name}: there is no such table of formats, or it is empty"
+        for label in datatype.formats.values():
+            if label in {table.sidecar, table.companion, table.manifest}:
+                yield f"[formats]: {label!r} is the resource of something else"
+    for modality in table.modalities:
+        if re.fullmatch(r"[A-Z]+", modality) is None:
+            yield f"[modalities] {modality}: capital letters only, or a label could not be taken apart again"
+    labels = [tree.resource for tree in table.trees.values()]
+    labels += [label for datatype in table.datatypes.values() for label in datatype.formats.values()]
+    labels += [table.sidecar, table.companion, table.other, table.manifest]
+    for label in labels:
+        if _LABEL.fullmatch(label) is None:
+            yield f"{label!r}: a resource's label starts with a letter and holds letters, digits, _ and - only"
+    taken = [tree.resource for tree in table.trees.values()] + [table.other, table.manifest]
+    if len(set(taken)) < len(taken):
+        yield "[trees]: two folders, or a folder and [resources], share a resource"
+
+
+# ------------------------------------------------------------------ where a path lies
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a path lies in the BIDS hierarchy.
+
+    Args:
+        tree: the root's folder, if it is one of ``[trees]``.
+        inner: the path below the folders named before; for a tree, the path below it.
+    """
+
+    subject: str
+    session: str
+    datatype: str
+    tree: str
+    inner: str
+
+
+def spot(path: str, table: Table) -> Spot:
+    """Take a root-relative path apart.
+
+    >>> spot("sub-01/ses-a/anat/sub-01_ses-a_T1w.nii", default_table()).datatype
+    'anat'
+    >>> spot("derivatives/prep/sub-01/x.nii", default_table()).subject
+    'sub-01'
+    """
+    first, _, below = path.partition("/")
+    if first in table.trees and below:
+        parts = below.split("/")
+        at = next((i for i, part in enumerate(parts[:2]) if is_subject(part) and i + 1 < len(parts)), None)
+        if at is None:
+            return Spot("", "", "", first, below)
+        session = parts[at + 1] if is_session(parts[at + 1]) and at + 2 < len(parts) else ""
+        return Spot(parts[at], session, "", first, below)
+    if not (is_subject(first) and below):
+        return Spot("", "", "", "", path)
+    head, _, rest = below.partition("/")
+    session, below = (head, rest) if rest and is_session(head) else ("", below)
+    head, _, rest = below.partition("/")
+    datatype, below = (head, rest) if rest and head in table.datatypes else ("", below)
+    return Spot(first, session, datatype, "", below)
+
+
+def subject_of(path: str, table: Table) -> str:
+    """The subject folder's name that a path belongs to, or "" if it belongs to no subject."""
+    return spot(path, table).subject
+
+
+def experiment_label(subject: str, session: str, modality: str) -> str:
+    """The label of an experiment.
+
+    >>> experiment_label("sub-01", "ses-a", "MR")
+    'sub-01_ses-a_MR'
+    """
+    return "_".join(to_label(word) for word in (subject, session, modality) if word)
+
+
+_EXPERIMENT = re.compile(r"(sub-[A-Za-z0-9-]+)(?:_(ses-[A-Za-z0-9-]+))?_([A-Z]+)")
+
+
+def folder_of(node: Node, table: Table) -> str | None:
+    """The dataset's folder that a node holds, with "/" at its end; None if the label is not one of ours.
+
+    >>> folder_of(Node("sub-01", "sub-01_ses-a_MR"), default_table())
+    'sub-01/ses-a/'
+    """
+    if not node.subject:
+        return ""
+    subject = from_label(node.subject)
+    if not is_subject(subject):
+        return None
+    if not node.experiment:
+        return f"{subject}/"
+    match = _EXPERIMENT.fullmatch(node.experiment)
+    if match is None or match[1] != node.subject or match[3] not in table.modalities:
+        return None
+    return f"{subject}/{from_label(match[2])}/" if match[2] else f"{subject}/"
+
+
+# ------------------------------------------------------------------ placing
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The parcels of one part, and what is wrong or odd about its names."""
+
+    parcels: tuple[Parcel, ...]
+    issues: tuple[Issue, ...] = ()
+
+
+def place(part: Part, table: Table, *, description: BidsFile | None = None) -> Placement:
+    """Give every file of a part its one address.
+
+    Args:
+        part: the files of one subject, or those of no subject.
+        table: the mapping.
+        description: the dataset's ``dataset_description.json``, of which each experiment gets a copy
+            because XNAT's own BIDS tools look for it there.
+
+    Raises:
+        MappingError: two files would share an address (a fault of the table).
+    """
+    spots = {file.path: spot(file.path, table) for file in part.files}
+    scans = _recordings(spots.values(), table)
+    homes = _homes(spots.values(), table)
+    placed = [_place_file(file, spots[file.path], scans, homes, table) for file in part.files]
+    placed += _manifests(part.marks, homes, table)
+    parcels = tuple(_parcels(placed, scans, table, description))
+    _check_unique(parcels)
+    return Placement(parcels, tuple(_name_issues(parcels)))
+
+
+_Folder = tuple[str, str, str]
+"""Subject, session and datatype: a folder in which recordings lie."""
+
+
+def _recordings(spots: Iterable[Spot], table: Table) -> dict[_Folder, dict[Key, Scan]]:
+    """The scans: every recording of every datatype folder."""
+    found: dict[_Folder, dict[Key, Scan]] = defaultdict(dict)
+    for where in spots:
+        name = _recording_name(where, table)
+        if name is not None:
+            found[where.subject, where.session, where.datatype].setdefault(
+                _key(name), _scan(name, table.datatypes[where.datatype])
+            )
+    return found
+
+
+def _recording_name(where: Spot, table: Table) -> BidsName | None:
+    """The parsed name of the recording that a file is (or is a part of); None if it is none."""
+    if not where.datatype:
+        return None
+    datatype = table.datatypes[where.datatype]
+    name = _own_name(where)
+    if name is None or _format(where, name, datatype) is None:
+        return None
+    if datatype.suffixes and name.suffix not in datatype.suffixes:
+        return None
+    if name.suffix in table.session_wide or name.suffix in table.companions:
+        return None
+    if name.get("acq") in table.session_wide_acquisitions.get(where.datatype, frozenset()):
+        return None
+    return name
+
+
+def _own_name(where: Spot) -> BidsName | None:
+    """The name of a file, or of the folder recording it lies in, if it is of its folder's subject and session."""
+    name = parse_name(where.inner.partition("/")[0])
+    if name is None or f"sub-{name.get('sub')}" != where.subject:
+        return None
+    session = f"ses-{name.get('ses')}" if name.get("ses") else ""
+    return name if session == where.session else None
+
+
+def _format(where: Spot, name: BidsName, datatype: Datatype) -> str | None:
+    """The resource for the recording's format: by extension, with "/" behind it for a folder."""
+    return datatype.formats.get(name.extension + ("/" if "/" in where.inner else ""))
+
+
+def _key(name: BidsName) -> Key:
+    return name.without("sub", "ses", "split"), name.suffix
+
+
+def _scan(name: BidsName, datatype: Datatype) -> Scan:
+    stem = "_".join([f"{key}-{value}" for key, value in name.without("sub", "ses", "split")] + [name.suffix])
+    part = name.get("part")
+    return Scan(
+        id=to_label(f"{datatype.name}_{stem}"),
+        xsi_type=datatype.scan,
+        type=f"{name.suffix}-{part}" if part in _PHASES else name.suffix,
+        series_description=stem,
+    )
+
+
+def _homes(spots: Iterable[Spot], table: Table) -> dict[tuple[str, str], str]:
+    """For each subject and session, the modality of its first experiment."""
+    order = list(table.modalities)
+    homes: dict[tuple[str, str], str] = {}
+    for where in spots:
+        if where.datatype:
+            modality = table.datatypes[where.datatype].modality
+            best = homes.get((where.subject, where.session), modality)
+            homes[where.subject, where.session] = min(best, modality, key=order.index)
+    return homes
+
+
+def _node(where: Spot, homes: Mapping[tuple[str, str], str], table: Table) -> Node:
+    """The node for what lies at a spot: its modality's experiment, else the session's first, else the subject."""
+    if not where.subject:
+        return Node()
+    subject = to_label(where.subject)
+    home = homes.get((where.subject, where.session))
+    modality = table.datatypes[where.datatype].modality if where.datatype else home
+    if modality is None:
+        return Node(subject)
+    return Node(subject, experiment_label(where.subject, where.session, modality))
+
+
+def _place_file(
+    file: BidsFile,
+    where: Spot,
+    scans: Mapping[_Folder, Mapping[Key, Scan]],
+    homes: Mapping[tuple[str, str], str],
+    table: Table,
+) -> Placed:
+    node = _node(where, homes, table)
+    if where.tree:
+        resource, name = _tree_place(where, table)
+        return Placed(file, Address(node, "", resource, escape(name)), f"tree {where.tree}")
+    if where.datatype:
+        here = scans.get((where.subject, where.session, where.datatype), {})
+        found = _scan_place(where, here, table)
+        if found is not None:
+            scan, resource, rule = found
+            return Placed(file, Address(node, scan.id, resource, escape(where.inner)), rule)
+    return Placed(file, Address(node, "", table.other, _other_name(file.path, node, table)), "no recording")
+
+
+def _tree_place(where: Spot, table: Table) -> tuple[str, str]:
+    """Resource and name for what lies in one of ``[trees]``."""
+    tree = table.trees[where.tree]
+    folder, _, below = where.inner.partition("/")
+    own = tree.parts and below and _LABEL.fullmatch(f"x{folder}") and not is_subject(folder)
+    return (f"{tree.resource}_{folder}", below) if own else (tree.resource, where.inner)
+
+
+def _scan_place(where: Spot, scans: Mapping[Key, Scan], table: Table) -> tuple[Scan, str, str] | None:
+    """The scan and the resource for a file of a datatype's folder, and the rule; None if it belongs to no scan."""
+    name = _own_name(where)
+    if name is None:
+        return None
+    scan = scans.get(_key(name))
+    datatype = table.datatypes[where.datatype]
+    if scan is not None and _recording_name(where, table) is not None:
+        return scan, datatype.formats[name.extension + ("/" if "/" in where.inner else "")], "recording"
+    if "/" in where.inner:
+        return None
+    if scan is not None:
+        if name.extension == ".json" and not name.get("split"):
+            return scan, table.sidecar, "sidecar"
+        return scan, table.attachments.get(name.extension, table.companion), "of the recording's name"
+    companions = table.companions.get(name.suffix, ())
+    entities = name.without("sub", "ses", "split", *table.ignoring)
+    for suffix in companions:
+        scan = scans.get((entities, suffix))
+        if scan is not None:
+            return scan, table.companion, f"{name.suffix} of {suffix}"
+    return None
+
+
+def _other_name(path: str, node: Node, table: Table) -> str:
+    """The name in a node's ``other`` resource: the path below the node's folder."""
+    folder = folder_of(node, table) or ""
+    inner = path.removeprefix(folder)
+    name = escape(inner)
+    return hide(name) if node.experiment and inner == DESCRIPTION else name
+
+
+def _manifests(marks: Iterable[Mark], homes: Mapping[tuple[str, str], str], table: Table) -> Iterable[Placed]:
+    """One manifest for each node that has something to carry beyond files."""
+    by_node: dict[Node, list[Mark]] = defaultdict(list)
+    for mark in marks:
+        # A folder's mark belongs to the folder itself, not to the one above it.
+        path = f"{mark.path}/." if mark.kind is MarkKind.FOLDER else mark.path
+        where = spot(path, table)
+        if where.datatype and (where.subject, where.session) not in homes:
+            where = replace(where, datatype="")
+        by_node[_node(where, homes, table)].append(mark)
+    for node, own in by_node.items():
+        content = write_manifest(own)
+        file = BidsFile(f"{table.manifest}/{node}", len(content), content)
+        yield Placed(file, Address(node, "", table.manifest, MANIFEST), "manifest", Origin.MANIFEST)
+
+
+def write_manifest(marks: Iterable[Mark]) -> bytes:
+    """A manifest's bytes: the same for the same marks, whatever their order."""
+    rows = [
+        {"path": mark.path, "kind": mark.kind.value} | ({"target": mark.target} if mark.target else {})
+        for mark in sorted(marks)
+    ]
+    text = json.dumps({"format": "bids2xnat manifest", "version": 1, "marks": rows}, indent=1, sort_keys=True)
+    return text.encode() + b"\n"
+
+
+def read_manifest(content: bytes) -> tuple[Mark, ...]:
+    """The marks of a manifest.
+
+    Raises:
+        MappingError: it is not one of ours.
+    """
+    try:
+        rows = json.loads(content)["marks"]
+        return tuple(Mark(row["path"], MarkKind(row["kind"]), row.get("target", "")) for row in rows)
+    except (ValueError, KeyError, TypeError) as error:
+        raise MappingError(f"a manifest in the archive cannot be read: {error!r}") from error
+
+
+def _parcels(
+    placed: Iterable[Placed],
+    scans: Mapping[_Folder, Mapping[Key, Scan]],
+    table: Table,
+    description: BidsFile | None,
+) -> Iterable[Parcel]:
+    by_node: dict[Node, list[Placed]] = defaultdict(list)
+    for one in placed:
+        by_node[one.address.node].append(one)
+    by_id = {scan.id: scan for folder in scans.values() for scan in folder.values()}
+    for node in sorted(by_node):
+        files = by_node[node]
+        if node.experiment and description is not None:
+            address = Address(node, "", table.other, DESCRIPTION)
+            files.append(Placed(description, address, "copy for XNAT's BIDS tools", Origin.COPY))
+        ids = {one.address.scan for one in files if one.address.scan}
+        yield Parcel(
+            node,
+            _session_type(node, table),
+            tuple(by_id[scan] for scan in sorted(ids)),
+            tuple(sorted(files, key=lambda one: one.address)),
+        )
+
+
+def _session_type(node: Node, table: Table) -> str:
+    return table.modalities[node.experiment.rpartition("_")[2]].session if node.experiment else ""
+
+
+def _check_unique(parcels: Iterable[Parcel]) -> None:
+    for parcel in parcels:
+        seen: dict[Address, str] = {}
+        for placed in parcel.files:
+            other = seen.setdefault(placed.address, placed.file.path)
+            if other != placed.file.path:
+                raise MappingError(f"{other} and {placed.file.path} would both be {placed.address}")
+
+
+def _name_issues(parcels: Iterable[Parcel]) -> Iterable[Issue]:
+    """Names that XNAT cannot tell apart or cannot store, and recordings that no name says."""
+    for parcel in parcels:
+        yield from _twins(parcel)
+        for placed in parcel.files:
+            address = placed.address
+            too_long = max(len(word) for word in (address.scan, address.node.subject, address.node.experiment))
+            if too_long > _LONGEST or any(len(word) > _LONGEST for word in address.name.split("/")):
+                yield Issue(Severity.ERROR, placed.file.path, f"its name in XNAT ({address}) is too long: shorten it")
+            elif placed.rule == "no recording" and _looks_like_data(placed.file.path):
+                yield Issue(
+                    Severity.WARNING,
+                    placed.file.path,
+                    "its name or place is not of the BIDS form, so that it becomes no scan, and is kept as a file",
+                )
+
+
+_DATA = (".nii", ".nii.gz", ".edf", ".bdf", ".vhdr", ".set", ".fif", ".snirf", ".nwb")
+
+
+def _looks_like_data(path: str) -> bool:
+    name = parse_name(path.rpartition("/")[2])
+    wide = name is not None and name.get("acq") in {"crosstalk", "calibration"}
+    return is_subject(path.partition("/")[0]) and path.endswith(_DATA) and not wide
+
+
+def _twins(parcel: Parcel) -> Iterable[Issue]:
+    """Scans whose IDs differ in case only: one folder on many an archive's disk."""
+    seen: dict[str, str] = {}
+    for scan in parcel.scans:
+        twin = seen.setdefault(scan.id.casefold(), scan.id)
+        if twin != scan.id:
+            yield Issue(
+                Severity.ERROR,
+                parcel.node.experiment,
+                f"scans {twin} and {scan.id} differ only in case, and may share a folder in the archive: rename one",
+            )
+
+
+# ------------------------------------------------------------------ and back
+
+
+def path_of(address: Address, table: Table) -> str | None:
+    """The dataset's path that belongs at an address; None if no file of a dataset can live there.
+
+    The inverse of `place` for files of a dataset. Copies and manifests have no path of their own.
+
+    >>> node = Node("sub-01", "sub-01_MR")
+    >>> path_of(Address(node, "anat_T1w", "NIFTI", "sub-01_T1w.nii.gz"), default_table())
+    'sub-01/anat/sub-01_T1w.nii.gz'
+    >>> path_of(Address(node, "1", "DICOM", "a.dcm"), default_table()) is None
+    True
+    """
+    folder = folder_of(address.node, table)
+    if folder is None:
+        return None
+    name = unescape(address.name)
+    if address.scan:
+        return _scan_path(address, folder, name, table)
+    for root, tree in table.trees.items():
+        if address.resource == tree.resource:
+            return f"{root}/{name}"
+        if tree.parts and address.resource.startswith(f"{tree.resource}_"):
+            return f"{root}/{address.resource.removeprefix(f'{tree.resource}_')}/{name}"
+    if address.resource != table.other or is_copy(address, table):
+        return None
+    return folder + name
+
+
+def _scan_path(address: Address, folder: str, name: str, table: Table) -> str | None:
+    datatype = table.datatypes.get(address.scan.partition("_")[0])
+    if datatype is None or not address.node.experiment.endswith(f"_{datatype.modality}"):
+        return None
+    if address.resource not in {table.sidecar, table.companion, *datatype.formats.values()}:
+        return None
+    return f"{folder}{datatype.name}/{name}"
+
+
+def is_copy(address: Address, table: Table) -> bool:
+    """Whether an address is that of a copy of the dataset's description."""
+    return bool(address.node.experiment) and (address.scan, address.resource, address.name) == (
+        "",
+        table.other,
+        DESCRIPTION,
+    )
+
+
+def is_manifest(address: Address, table: Table) -> bool:
+    """Whether an address is that of a manifest of ours."""
+    return (address.scan, address.resource, address.name) == ("", table.manifest, MANIFEST)
+
+
+def is_ours(address: Address, table: Table) -> bool:
+    """Whether our table can have written a file at this address."""
+    return is_manifest(address, table) or is_copy(address, table) or path_of(address, table) is not None
+
+
+def session_types(parcels: Iterable[Parcel]) -> dict[str, list[Node]]:
+    """The experiment types that parcels need, and for which nodes."""
+    needed: dict[str, list[Node]] = defaultdict(list)
+    for parcel in parcels:
+        if parcel.xsi_type:
+            needed[parcel.xsi_type].append(parcel.node)
+    return needed
+
+
+def files_by_resource(files: Sequence[Placed]) -> dict[tuple[str, str], list[Placed]]:
+    """Files grouped by scan and resource: what one archive, and one writer, may hold."""
+    groups: dict[tuple[str, str], list[Placed]] = defaultdict(list)
+    for placed in files:
+        groups[placed.address.scan, placed.address.resource].append(placed)
+    return groups
+
+
+__all__ = [
+    "DESCRIPTION",
+    "MANIFEST",
+    "Md5",
+    "Placement",
+    "Table",
+    "default_table",
+    "experiment_label",
+    "path_of",
+    "place",
+    "read_manifest",
+    "read_table",
+    "spot",
+]

@@ -1,0 +1,344 @@
+"""The nouns: what the disk holds, what the server holds, and what lies between. No I/O.
+
+::
+
+    BidsFile ──placed at──▶ Address = (Node, scan, resource, name)
+    Part     the files of one subject folder (or of none)
+    Parcel   what the dataset has for one Node
+    Holding  what the server has at one Node
+    Step     one thing to do           Finding  one address, compared
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import NewType
+
+Md5 = NewType("Md5", str)
+"""An MD5 digest as 32 lower-case hexadecimal digits: what XNAT keeps of each file."""
+
+
+# ------------------------------------------------------------------ the disk
+
+
+class Severity(StrEnum):
+    """Whether an issue stops the push."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Something about the dataset that the user should know, and what to do about it."""
+
+    severity: Severity
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.path}: {self.message}" if self.path else f"{self.severity}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class BidsFile:
+    """A file of the dataset.
+
+    Args:
+        path: relative to the dataset's root, with ``/``; its identity.
+        size: in bytes.
+        content: where the bytes are: a path on this machine, or the bytes themselves
+            for the few small files that the push itself makes.
+        stamp: modification time in ns; with the size it tells that a file changed while it was read.
+    """
+
+    path: str
+    size: int
+    content: Path | bytes
+    stamp: int = 0
+
+
+class MarkKind(StrEnum):
+    """What XNAT cannot hold, and a manifest carries."""
+
+    LINK = "link"
+    FOLDER = "empty folder"
+    EXECUTABLE = "executable"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mark:
+    """A fact about a path that XNAT has no place for; `target` is a link's."""
+
+    path: str
+    kind: MarkKind
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A path that is not pushed, on purpose."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The files of one subject, or (`subject` empty) those of no subject.
+
+    Args:
+        subject: the folder's name, ``sub-01``.
+        files: sorted by path.
+    """
+
+    subject: str
+    files: tuple[BidsFile, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    issues: tuple[Issue, ...] = ()
+
+
+# ------------------------------------------------------------------ between
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Node:
+    """An XNAT object that holds resources: the project, a subject, or an experiment.
+
+    Args:
+        subject: the subject's label; empty for the project.
+        experiment: the experiment's label; empty for the project and for a subject.
+    """
+
+    subject: str = ""
+    experiment: str = ""
+
+    def __str__(self) -> str:
+        return self.experiment or self.subject or "project"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """Where one file lives in XNAT.
+
+    Args:
+        node: the object.
+        scan: the scan's ID within the experiment; empty for the node's own resources.
+        resource: the resource's label.
+        name: the path below the resource, as XNAT stores it.
+    """
+
+    node: Node
+    scan: str
+    resource: str
+    name: str
+
+    def __str__(self) -> str:
+        parts = [self.node.subject, self.node.experiment, self.scan and f"scans/{self.scan}", self.resource, self.name]
+        return "/".join(part for part in parts if part)
+
+
+class Origin(StrEnum):
+    """Who made a file's content."""
+
+    DATASET = "dataset"
+    COPY = "copy"
+    """A further copy of a dataset file, because XNAT's own tools look for it there."""
+    MANIFEST = "manifest"
+    """Made by the push: what XNAT cannot hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A file, its one address, and the rule that put it there."""
+
+    file: BidsFile
+    address: Address
+    rule: str
+    origin: Origin = Origin.DATASET
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Scan:
+    """A scan to be: XNAT's own fields of it."""
+
+    id: str
+    xsi_type: str
+    type: str
+    series_description: str
+    quality: str = "usable"
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What the dataset has for one node.
+
+    Args:
+        xsi_type: the experiment's type; empty for project and subject.
+    """
+
+    node: Node
+    xsi_type: str
+    scans: tuple[Scan, ...]
+    files: tuple[Placed, ...]
+
+    @property
+    def size(self) -> int:
+        """All bytes of the files."""
+        return sum(placed.file.size for placed in self.files)
+
+
+# ------------------------------------------------------------------ the server
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file as the server's listing tells it.
+
+    Args:
+        size: in bytes; -1 where the server does not say (the file is missing on its disk).
+        md5: as the server computed it; empty where it has not.
+    """
+
+    address: Address
+    size: int
+    md5: str
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """An experiment that the server lists."""
+
+    id: str
+    label: str
+    subject: str
+    xsi_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What the server has at one node; `id` is empty where the node does not exist."""
+
+    node: Node
+    id: str = ""
+    xsi_type: str = ""
+    files: dict[Address, StoredFile] = field(default_factory=dict)
+
+
+# ------------------------------------------------------------------ deciding
+
+
+class State(StrEnum):
+    """How one address compares; the values are the signs that a plan shows."""
+
+    SAME = "="
+    MISSING = "+"
+    DIFFERS = "*"
+    EXTRA = "-"
+    UNPROVEN = "?"
+    """The size is right, but the server has no digest yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One address, compared: the plan's smallest statement.
+
+    Args:
+        path: the dataset path that belongs there.
+        reason: for people, where the state alone does not explain itself.
+    """
+
+    state: State
+    address: Address
+    path: str
+    size: int
+    origin: Origin = Origin.DATASET
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSubject:
+    """Create the subject of the node."""
+
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSession:
+    """Create an experiment with its scans and `files` in one request."""
+
+    parcel: Parcel
+    files: tuple[Placed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CreateScan:
+    """Create a scan in an experiment that exists."""
+
+    node: Node
+    scan: Scan
+
+
+@dataclass(frozen=True, slots=True)
+class FillResource:
+    """Send files into one resource as one archive; `replace` what our own earlier push made there."""
+
+    node: Node
+    scan: str
+    resource: str
+    files: tuple[Placed, ...]
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SendFile:
+    """Send one large file by itself, so that a cut connection costs one file."""
+
+    placed: Placed
+
+
+Step = CreateSubject | ImportSession | CreateScan | FillResource | SendFile
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """What is to be done at one node, and why.
+
+    Args:
+        steps: in the order in which they must run.
+        prove: whether the server must compute digests before the node can be believed.
+        obstacle: why nothing can be done here, for people; empty if all is well.
+    """
+
+    node: Node
+    findings: tuple[Finding, ...]
+    steps: tuple[Step, ...] = ()
+    prove: bool = False
+    obstacle: str = ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the server's own listing proves that everything is there, and nothing else of ours."""
+        return not self.obstacle and all(finding.state is State.SAME for finding in self.findings)
+
+
+# ------------------------------------------------------------------ telling
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one node: the findings after acting, and the failure if there was one."""
+
+    node: Node
+    findings: tuple[Finding, ...]
+    sent_files: int = 0
+    sent_bytes: int = 0
+    failure: str = ""
+
+    @property
+    def done(self) -> bool:
+        """Whether the archive was seen to equal the dataset here."""
+        return not self.failure and all(finding.state is State.SAME for finding in self.findings)
