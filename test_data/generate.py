@@ -25,7 +25,8 @@ from itertools import chain, count, islice
 from pathlib import Path
 
 import numpy as np
-from nibabel.nifti1 import header_dtype
+from nibabel.nifti1 import header_dtype as nifti1_layout
+from nibabel.nifti2 import header_dtype as nifti2_layout
 from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
@@ -149,7 +150,7 @@ def deflate(data: bytes) -> bytes:
     True
     """
     values = np.frombuffer(data, dtype=np.uint8)
-    tokens = [_FIRST_AND_LAST_BLOCK]
+    tokens = [_ONLY_BLOCK]
     done = 0
     for start, stop in _runs(values):
         tokens += [_LITERALS[values[done:start]], *(_RUNS[length] for length in _run_lengths(stop - start))]
@@ -179,7 +180,7 @@ def _run_lengths(length: int) -> list[int]:
 
 def _token(bits: str) -> Integers:
     """Bits in the order in which they are sent, as one number: the bits above, how many they are in the lowest five."""
-    return np.array([int(bits[::-1], 2) << 5 | len(bits)])
+    return np.array([int(bits[::-1], 2) << 5 | len(bits)], dtype=np.int64)
 
 
 def _literal_bits(value: int) -> str:
@@ -201,16 +202,17 @@ def _pack(tokens: Integers) -> bytes:
     return np.packbits(bits[places < (tokens & 31)[:, None]].astype(np.uint8), bitorder="little").tobytes()
 
 
-_FIRST_AND_LAST_BLOCK = _token("110")
+_ONLY_BLOCK = _token("110")
 _END_OF_BLOCK = _token("0000000")
 _LITERALS = np.concatenate([_token(_literal_bits(value)) for value in range(256)])
 _RUNS = {length: _token(_run_bits(length)) for length in range(3, 259)}
 
 
 def nifti(voxels: NDArray[np.generic], zooms: tuple[float, ...], **fields: object) -> bytes:
-    """A NIfTI-1 file in RAS orientation with the middle of the volume at the origin; `fields` go into the header."""
+    """A NIfTI file in RAS orientation with the middle of the volume at the origin; `fields` go into the header."""
+    fields = {**_NIFTI_1, **fields}
     rank = voxels.ndim
-    header = np.zeros((), dtype=header_dtype.newbyteorder(voxels.dtype.byteorder))
+    header = np.zeros((), dtype=_NIFTI_LAYOUTS[fields["sizeof_hdr"]].newbyteorder(voxels.dtype.byteorder))
     header["dim"] = [rank, *voxels.shape, *[1] * (7 - rank)]
     header["pixdim"] = [1, *zooms, *[1] * (7 - rank)]
     header["datatype"] = _NIFTI_TYPES[voxels.dtype.kind, voxels.dtype.itemsize]
@@ -220,14 +222,14 @@ def nifti(voxels: NDArray[np.generic], zooms: tuple[float, ...], **fields: objec
         start = -zooms[axis] * (voxels.shape[axis] - 1) / 2
         header[f"qoffset_{name}"] = start
         header[f"srow_{name}"] = [zooms[axis] * (axis == column) for column in range(3)] + [start]
-    for name, value in {**_NIFTI_FIELDS, **fields}.items():
+    for name, value in fields.items():
         header[name] = value
     return header.tobytes() + bytes(4) + voxels.tobytes(order="F")
 
 
 _NIFTI_TYPES = {("u", 1): 2, ("i", 2): 4, ("c", 8): 32}
 _MM, _SEC = 2, 8
-_NIFTI_FIELDS: dict[str, object] = {
+_NIFTI_1: dict[str, object] = {
     "sizeof_hdr": 348,
     "magic": b"n+1",
     "vox_offset": 352,
@@ -236,6 +238,8 @@ _NIFTI_FIELDS: dict[str, object] = {
     "sform_code": 1,
     "descrip": b"phantom",
 }
+_NIFTI_2: dict[str, object] = {"sizeof_hdr": 540, "magic": b"n+2\x00\r\n\x1a\n", "vox_offset": 544}
+_NIFTI_LAYOUTS: dict[object, np.dtype[np.void]] = {348: nifti1_layout, 540: nifti2_layout}
 
 
 def sagittal(voxels: NDArray[np.int16], zooms: Triple) -> bytes:
@@ -284,7 +288,7 @@ def wav(samples: NDArray[np.int16], rate: int) -> bytes:
 
 
 def edf(signals: Mapping[str, NDArray[np.int16]], *, rate: int, unit: str = "uV") -> bytes:
-    """An EDF file with one-second records; a signal's digital range stands for one tenth of it in `unit`."""
+    """An EDF file with one-second records; a step of the samples is a tenth of `unit`."""
     n = len(signals)
     records = min(len(signal) for signal in signals.values()) // rate
     head = _padded((8, "0"), (80, "X X X X"), (80, "Startdate X X X X"), (8, "01.01.85"), (8, "00.00.00"))
@@ -381,8 +385,8 @@ ELLIPSOIDS: tuple[tuple[str, Triple, Triple, float], ...] = (
     ("scalp", (0, 0.93, -0.2), (0.09, 0.07, 0.14), 0),  # the nose tells front from back
     ("skull", (0, 0, 0), (0.77, 0.88, 0.81), 0),
     ("csf", (0, 0, 0), (0.70, 0.81, 0.74), 0),
-    ("grey", (0, 0, 0.02), (0.65, 0.76, 0.69), 0.10),
-    ("white", (0, 0, 0.04), (0.54, 0.64, 0.56), 0.22),
+    ("grey", (0, 0, 0.02), (0.65, 0.76, 0.69), 0.15),
+    ("white", (0, 0, 0.04), (0.54, 0.64, 0.56), 0.40),
     ("grey", (-0.16, 0, -0.06), (0.09, 0.15, 0.10), 0),
     ("grey", (0.16, 0, -0.06), (0.09, 0.15, 0.10), 0),
     ("csf", (-0.09, 0.02, 0.12), (0.06, 0.30, 0.12), 0),
@@ -411,7 +415,7 @@ def grid(shape: tuple[int, ...]) -> tuple[Floats, Floats, Floats]:
 def anatomy(subject: str, shape: tuple[int, ...]) -> NDArray[np.int8]:
     """The number of the tissue in each voxel of a head."""
     at = grid(shape)
-    folds = np.sin(15 * at[0]) * np.sin(14 * at[1] + 0.3) * np.sin(13 * at[2] + 0.2)
+    folds = np.sin(17 * at[0]) * np.sin(16 * at[1] + 0.3) * np.sin(15 * at[2] + 0.2)
     labels = np.zeros(shape, dtype=np.int8)
     for tissue, centre, radii, depth in ELLIPSOIDS:
         reach = zip(at, centre, radii, HEADS[subject], strict=True)
@@ -493,13 +497,14 @@ def packed(voxels: NDArray[np.generic], zooms: tuple[float, ...], **fields: obje
 
 
 def anat() -> dict[str, Entry]:
-    """Structural images: RAS and sagittal, packed and plain, little and big endian, magnitude with phase."""
+    """Structural images: RAS and sagittal, packed and plain, NIfTI-1 of both byte orders and NIfTI-2, phase too."""
     return {
-        **PRE.place("anat", {"T1w.nii.gz": _structural(PRE, "T1w", (40, 48, 40)), "T1w.json": _T1W_JSON}),
-        **PRE.place("anat", {"T2w.nii.gz": _structural(PRE, "T2w", (32, 40, 24)), "T2w.json": _T2W_JSON}),
+        **PRE.place("anat", {"T1w.nii.gz": _structural(PRE, "T1w", (48, 56, 48)), "T1w.json": _T1W_JSON}),
+        **PRE.place("anat", {"T2w.nii.gz": _structural(PRE, "T2w", (36, 44, 24)), "T2w.json": _T2W_JSON}),
         **POST.place("anat", {"T1w.nii.gz": _structural(POST, "T1w", (32, 38, 32))}),
         **SECOND_PRE.place("anat", {"T1w.nii": _big_endian(SECOND_PRE, (28, 34, 28)), **_t2starw(SECOND_PRE)}),
         **THIRD.place("anat", {"T1w.nii.gz": _sagittal_t1w(THIRD, (32, 38, 32)), "T1w.json": _T1W_JSON}),
+        **THIRD.place("anat", {"T2w.nii.gz": _nifti2(THIRD, (24, 28, 24)), "T2w.json": _T2W_JSON}),
     }
 
 
@@ -523,6 +528,10 @@ def _structural(visit: Visit, contrast: str, shape: tuple[int, ...]) -> File:
 
 def _big_endian(visit: Visit, shape: tuple[int, ...]) -> File:
     return File(nifti(_head(visit, "T1w", shape).astype(">i2"), _zooms(shape)))
+
+
+def _nifti2(visit: Visit, shape: tuple[int, ...]) -> File:
+    return packed(_head(visit, "T2w", shape), _zooms(shape), **_NIFTI_2)
 
 
 def _sagittal_t1w(visit: Visit, shape: tuple[int, ...]) -> File:
@@ -549,7 +558,7 @@ def _phase(visit: Visit, shape: tuple[int, ...], echo: float) -> NDArray[np.int1
 
 
 def func() -> dict[str, Entry]:
-    """Functional images: runs, echoes, a reference, events, physiology; sidecars at four levels."""
+    """Functional images: runs, echoes, a reference, events, physiology; sidecars at three levels; an empty folder."""
     return {
         "task-rest_bold.json": sidecar(SCANNER, _BOLD, TaskName="rest", EchoTime=0.03),
         "task-nback_bold.json": sidecar(SCANNER, _BOLD, TaskName="nback"),
@@ -557,6 +566,7 @@ def func() -> dict[str, Entry]:
         "sub-01/sub-01_task-rest_bold.json": sidecar(FlipAngle=77, Instructions="Keep your eyes open."),
         **PRE.place("func", {**_rest(PRE), **_nback(PRE)}),
         **SECOND_PRE.place("func", {"task-rest_bold.nii.gz": _bold(SECOND_PRE, "rest")}),
+        f"{THIRD.folder}/func": Folder(),
     }
 
 
@@ -871,9 +881,8 @@ _EEG_ELECTRODES = table("name x y z", "Fp1 -27 83 -3", "Fp2 27 83 -3", "Cz 0 0 1
 
 def ieeg() -> dict[str, Entry]:
     """Intracranial recordings: an EDF file and a MEF 3 folder, and contacts in two spaces."""
-    contacts = tuple(waves("ieeg", "A1 A2 A3", seconds=8, rate=200))
-    signals = waves("ieeg", " ".join(contacts), seconds=8, rate=200)
-    channels = table("name type units low_cutoff high_cutoff", *(f"{name} SEEG uV 40 0.1" for name in contacts))
+    signals = waves("ieeg", "A1 A2 A3", seconds=8, rate=200)
+    channels = table("name type units low_cutoff high_cutoff", *(f"{name} SEEG uV 40 0.1" for name in signals))
     fields = sidecar(_ELECTRO, SamplingFrequency=200, iEEGReference="A8", SEEGChannelCount=3, TaskName="rest")
     return THIRD.place(
         "ieeg",
@@ -881,7 +890,7 @@ def ieeg() -> dict[str, Entry]:
             "task-rest_ieeg.edf": File(edf(signals, rate=200)),
             "task-rest_ieeg.json": fields,
             "task-rest_channels.tsv": channels,
-            **_inside("task-rest_run-2_ieeg.mefd", _mef(contacts)),
+            **_inside("task-rest_run-2_ieeg.mefd", _mef(signals)),
             "task-rest_run-2_ieeg.json": fields,
             "task-rest_run-2_channels.tsv": channels,
             **_contacts("ACPC", "-31 12 8", "-34 12 8", "-37 13 9"),
@@ -1190,11 +1199,10 @@ def derivatives() -> dict[str, Entry]:
 
 
 def notes() -> dict[str, Entry]:
-    """Files outside BIDS, named in `.bidsignore`; and a datatype's folder without a file."""
+    """Files outside BIDS, in a folder that `.bidsignore` names."""
     return {
         "extra_notes/2024-01-05 first visit.md": text("# First visit", "", "All went well."),
         "extra_notes/sub-01_T1w.nii.gz.txt": text("Not an image."),
-        "sub-03/func": Folder(),
     }
 
 
