@@ -121,3 +121,12 @@ def hide(name: str) -> str:
     '=64ataset_description.json'
     """
     return f"={ord(name[0]):02X}{name[1:]}"
+
+
+def is_plain(name: str) -> bool:
+    """Whether a path means the same in a URL, escaped or not.
+
+    >>> is_plain("sub-01_T1w.nii.gz"), is_plain("a b.nii")
+    (True, False)
+    """
+    return re.fullmatch(r"[A-Za-z0-9._/-]+", name) is not None

@@ -1,0 +1,167 @@
+"""What a run says at its end: to people, and to programs. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from xnat_bids_push.model import Finding, Issue, LeftOut, Node, NodePlan, Origin, Outcome, State
+
+_KEPT = 1000
+"""Outcomes that are not done and stay in memory, however many there are; the counts go on."""
+
+
+@dataclass(slots=True)
+class Report:
+    """The sum of a run's outcomes. Its size does not grow with the number of sessions that went well.
+
+    Args:
+        server: the archive's address.
+        project: the project's ID.
+        issues: what the dataset's reader had to say.
+        left_out: what was not pushed, on purpose.
+    """
+
+    server: str
+    project: str
+    issues: tuple[Issue, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    nodes: int = 0
+    files: int = 0
+    size: int = 0
+    sent_files: int = 0
+    sent_bytes: int = 0
+    states: Counter[State] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    problems: int = 0
+    failed: list[Outcome] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one node's outcome."""
+        self.nodes += 1
+        self.kinds[kind_of(outcome.node)] += 1
+        self.sent_files += outcome.sent_files
+        self.sent_bytes += outcome.sent_bytes
+        for finding in outcome.findings:
+            self.states[finding.state] += 1
+            if finding.origin is Origin.DATASET and finding.state is not State.EXTRA:
+                self.files += 1
+                self.size += finding.size
+        if not outcome.done:
+            self.problems += 1
+            if len(self.failed) < _KEPT:
+                self.failed.append(outcome)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the archive was seen to equal the dataset."""
+        return self.problems == 0
+
+    def to_json(self) -> dict[str, object]:
+        """The report as one JSON object."""
+        return {
+            "server": self.server,
+            "project": self.project,
+            "ok": self.ok,
+            "sessions": self.kinds["session"],
+            "files": self.files,
+            "bytes": self.size,
+            "sent_files": self.sent_files,
+            "sent_bytes": self.sent_bytes,
+            "states": {state.name.lower(): count for state, count in self.states.items()},
+            "problems": self.problems,
+            "issues": [{"severity": i.severity, "path": i.path, "message": i.message} for i in self.issues],
+            "left_out": [{"path": left.path, "reason": left.reason} for left in self.left_out],
+        }
+
+
+def kind_of(node: Node) -> str:
+    """What a node is, in a word."""
+    if node.experiment:
+        return "session"
+    return "subject" if node.subject else "project"
+
+
+def outcome_json(outcome: Outcome) -> dict[str, object]:
+    """One node's outcome as a JSON object."""
+    return {
+        "kind": kind_of(outcome.node),
+        "subject": outcome.node.subject,
+        "experiment": outcome.node.experiment,
+        "done": outcome.done,
+        "failure": outcome.failure,
+        "sent_files": outcome.sent_files,
+        "sent_bytes": outcome.sent_bytes,
+        "findings": [finding_json(f) for f in outcome.findings if f.state is not State.SAME],
+    }
+
+
+def plan_json(plan: NodePlan) -> dict[str, object]:
+    """One node's plan as a JSON object."""
+    return {
+        "kind": kind_of(plan.node),
+        "subject": plan.node.subject,
+        "experiment": plan.node.experiment,
+        "settled": plan.settled,
+        "obstacle": plan.obstacle,
+        "steps": [type(step).__name__ for step in plan.steps],
+        "findings": [finding_json(f) for f in plan.findings if f.state is not State.SAME],
+    }
+
+
+def finding_json(finding: Finding) -> dict[str, object]:
+    """One finding as a JSON object."""
+    return {
+        "state": finding.state.name.lower(),
+        "path": finding.path,
+        "address": str(finding.address),
+        "bytes": finding.size,
+        "reason": finding.reason,
+    }
+
+
+def problem_lines(outcome: Outcome, *, most: int = 5) -> Iterator[str]:
+    """What is wrong at a node: the failure, and the files it concerns."""
+    if outcome.failure:
+        yield f"{outcome.node}: {outcome.failure}"
+    findings = [finding for finding in outcome.findings if finding.state is not State.SAME]
+    for finding in findings[:most]:
+        reason = f" ({finding.reason})" if finding.reason else ""
+        yield f"{finding.state} {finding.path or finding.address}: {_STATE_WORDS[finding.state]}{reason}"
+    if len(findings) > most:
+        yield f"  … and {len(findings) - most} more in {outcome.node}"
+
+
+_STATE_WORDS = {
+    State.SAME: "in the archive",
+    State.MISSING: "not in the archive",
+    State.DIFFERS: "differs in the archive, and was left as it is",
+    State.EXTRA: "in the archive only, and was left there",
+    State.UNPROVEN: "in the archive, not proven",
+}
+
+
+def human_size(size: int) -> str:
+    """Bytes for people, in powers of 1000.
+
+    >>> human_size(999), human_size(1_500_000)
+    ('999 B', '1.5 MB')
+    """
+    if size < 1000:
+        return f"{size} B"
+    value = float(size)
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 1000 or unit == "TB":
+            break
+    return f"{value:.1f} {unit}"
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> count(1, "session"), count(1200, "file")
+    ('1 session', '1,200 files')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
