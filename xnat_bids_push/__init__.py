@@ -1,3 +1,68 @@
-"""Push BIDS datasets into XNAT, prove that they arrived, and bring them back."""
+"""Push BIDS datasets into XNAT, prove that they arrived, and bring them back.
+
+>>> from xnat_bids_push import connect, push, read                                    # doctest: +SKIP
+>>> dataset = read("/bids/root")                                                      # doctest: +SKIP
+>>> with connect("https://xnat.example.org", project="STUDY") as archive:             # doctest: +SKIP
+...     report = push(dataset, archive)
+>>> report.ok                                                                         # doctest: +SKIP
+True
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xnat_bids_push.connecting import connect
+    from xnat_bids_push.dataset import Dataset, Selection, read
+    from xnat_bids_push.errors import XnatBidsError
+    from xnat_bids_push.model import NodePlan, Outcome
+    from xnat_bids_push.pulling import pull
+    from xnat_bids_push.pushing import plan, push, verify
+    from xnat_bids_push.removing import plan_removal, remove
+    from xnat_bids_push.report import Report
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Dataset",
+    "NodePlan",
+    "Outcome",
+    "Report",
+    "Selection",
+    "XnatBidsError",
+    "__version__",
+    "connect",
+    "plan",
+    "plan_removal",
+    "pull",
+    "push",
+    "read",
+    "remove",
+    "verify",
+]
+
+_HOMES = {
+    "connect": "connecting",
+    "Dataset": "dataset",
+    "Selection": "dataset",
+    "read": "dataset",
+    "XnatBidsError": "errors",
+    "NodePlan": "model",
+    "Outcome": "model",
+    "pull": "pulling",
+    "plan": "pushing",
+    "push": "pushing",
+    "verify": "pushing",
+    "plan_removal": "removing",
+    "remove": "removing",
+    "Report": "report",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first used: the client behind it takes a second to import."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import BinaryIO, cast
+from typing import IO, TypedDict, cast
 from urllib.parse import quote, unquote, urlsplit
 
 import requests
@@ -51,6 +51,18 @@ LISTED_AT_ONCE = 100
 _LIST_LENGTH = 1200
 
 _HTML = ("<!doctype", "<html")
+
+
+class _Item(TypedDict):
+    """An object as XNAT's JSON shows it."""
+
+    data_fields: dict[str, object]
+    children: list[_Child]
+
+
+class _Child(TypedDict):
+    field: str
+    items: list[_Item]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +117,7 @@ class Archive:
 
     def subjects(self) -> dict[str, str]:
         """The project's subjects: label → ID."""
-        rows = self._session.rows(f"/data/projects/{_part(self.project)}/subjects", columns="ID,label")
+        rows = self._session.rows(f"{_project_path(self.project)}/subjects", columns="ID,label")
         return {str(row["label"]): str(row["ID"]) for row in rows}
 
     def experiments(self) -> dict[str, Experiment]:
@@ -114,7 +126,7 @@ class Archive:
         XNAT lists none whose type is not registered on the site.
         """
         rows = self._session.rows(
-            f"/data/projects/{_part(self.project)}/experiments", columns="ID,label,xsiType,subject_label"
+            f"{_project_path(self.project)}/experiments", columns="ID,label,xsiType,subject_label"
         )
         found = [
             Experiment(str(row["ID"]), str(row["label"]), str(row.get("subject_label", "")), str(row["xsiType"]))
@@ -152,9 +164,21 @@ class Archive:
     def is_bare_subject(self, label: str) -> bool:
         """Whether a subject is nothing but its label: no demographics, experiments, resources or other fields."""
         answer = self._session.get(f"{self._path(Node(label))}", format="json")
-        item = cast("dict[str, object]", _json(answer)["items"][0])  # type: ignore[index]
-        fields = cast("dict[str, object]", item["data_fields"])
-        return not item["children"] and set(fields) <= {"ID", "id", "project", "label"}
+        item = cast("_Item", _json(answer)["items"][0])  # type: ignore[index]
+        return not item["children"] and set(item["data_fields"]) <= {"ID", "id", "project", "label"}
+
+    def foreign_contents(self, node: Node, scans: Set[str]) -> tuple[str, ...]:
+        """What an experiment holds beyond files, fields and the given scans: other scans, assessors, and so on."""
+        item = cast("_Item", _json(self._session.get(self._path(node), format="json"))["items"][0])  # type: ignore[index]
+        found = []
+        for child in item["children"]:
+            for one in child["items"]:
+                fields = one["data_fields"]
+                name = str(fields.get("ID") or fields.get("label") or fields.get("name") or child["field"])
+                known = name in scans if child["field"] == "scans/scan" else child["field"] == "resources/resource"
+                if not known:
+                    found.append(f"{child['field'].partition('/')[0]}/{name}")
+        return tuple(found)
 
     # ---------------------------------------------------------------- creating and sending
 
@@ -246,11 +270,11 @@ class Archive:
 
     # ---------------------------------------------------------------- fetching and deleting
 
-    def download(self, experiment: Experiment, target: BinaryIO) -> None:
+    def download(self, experiment: Experiment, target: IO[bytes]) -> None:
         """Everything of an experiment as one zip, written as it comes."""
         self._session.download(f"/data/experiments/{_part(experiment.id)}/files?all=true&format=zip", target)
 
-    def download_node(self, node: Node, target: BinaryIO) -> None:
+    def download_node(self, node: Node, target: IO[bytes]) -> None:
         """Everything of the project itself, or of a subject itself, as one zip."""
         self._session.download(f"{self._path(node)}/files?format=zip", target)
 
@@ -273,7 +297,7 @@ class Archive:
     # ---------------------------------------------------------------- paths
 
     def _path(self, node: Node) -> str:
-        path = f"/data/projects/{_part(self.project)}"
+        path = _project_path(self.project)
         if node.subject:
             path += f"/subjects/{_part(node.subject)}"
         if node.experiment:
@@ -283,6 +307,22 @@ class Archive:
     def _resource_path(self, node: Node, scan: str, resource: str) -> str:
         middle = f"/scans/{_part(scan)}" if scan else ""
         return f"{self._path(node)}{middle}/resources/{_part(resource)}"
+
+
+class EmptyProject(Archive):
+    """A project that does not exist yet, and so holds nothing: what a plan is made against before it is created."""
+
+    def subjects(self) -> dict[str, str]:
+        """None."""
+        return {}
+
+    def experiments(self) -> dict[str, Experiment]:
+        """None."""
+        return {}
+
+    def node_holding(self, node: Node) -> Holding:
+        """Nothing."""
+        return Holding(node)
 
 
 def _part(text: str) -> str:
@@ -381,7 +421,7 @@ class _Session:
         self._request("DELETE", path, {"removeFiles": "true"}, timeout=LONG_TIMEOUT)
 
     @stamina.retry(on=Unavailable, attempts=5, wait_initial=0.5, wait_max=30.0, timeout=None)
-    def download(self, path: str, target: BinaryIO) -> None:
+    def download(self, path: str, target: IO[bytes]) -> None:
         """A body, written to a file as it comes."""
         target.seek(0)
         target.truncate()
@@ -510,24 +550,33 @@ def _json(answer: requests.Response) -> dict[str, object]:
 # ------------------------------------------------------------------ logging in
 
 
-def open_archive(credentials: Credentials, project: str, *, create: bool = False) -> Archive:
+def open_archive(credentials: Credentials, project: str, *, create: bool = False, pretend: bool = False) -> Archive:
     """Log in, and find the project.
 
     Args:
         credentials: where, and as whom.
         project: the project's ID.
         create: create the project, private, if it does not exist.
+        pretend: look upon a project that does not exist as an empty one.
 
     Raises:
         ConfigError: the address is no URL, or its certificate is not trusted.
-        Unavailable: nothing answers there.
-        Rejected: what answers is no XNAT, or there is no such project.
+        Unavailable: nothing answers there, or what answers is no XNAT.
+        Rejected: there is no such project, or it cannot be created.
         AccessDenied: the login fails.
     """
     _check_is_xnat(credentials)
     session = _Session(credentials)
     try:
-        return Archive(session, _find_project(session, project, create=create))
+        found = _find_project(session, project)
+        if not found and pretend:
+            return EmptyProject(session, project)
+        if not found and create:
+            session.put(_project_path(project), {"accessibility": "private"}, refusal="XNAT refused this project")
+        elif not found:
+            advice = "check its ID, or create it with --create-project"
+            raise Rejected(f"there is no project {project}, or you may not see it: {advice}", status=404)
+        return Archive(session, found or project)
     except ArchiveError:
         session.close()
         raise
@@ -538,24 +587,20 @@ def close_archive(archive: Archive) -> None:
     archive._session.close()
 
 
-def _find_project(session: _Session, project: str, *, create: bool) -> str:
-    """The project's ID; it may have been named by an alias."""
-    path = f"/data/projects/{_part(project)}"
+def _project_path(project: str) -> str:
+    return f"/data/projects/{_part(project)}"
+
+
+def _find_project(session: _Session, project: str) -> str:
+    """The project's ID, which may have been named by an alias; "" if there is none that the user may see."""
     try:
-        answer = session.get(path, format="json")
+        answer = session.get(_project_path(project), format="json")
     except Rejected as error:
-        if error.status != 404 or not create:
-            raise Rejected(
-                f"there is no project {project}, or you may not see it: check its ID, or create it with "
-                "--create-project",
-                method="GET",
-                path=path,
-                status=error.status,
-            ) from error
-        session.put(path, {"accessibility": "private"}, refusal="XNAT refused to create the project")
-        return project
-    fields = _json(answer)["items"][0]["data_fields"]  # type: ignore[index]
-    return str(cast("dict[str, object]", fields)["ID"])
+        if error.status != 404:
+            raise
+        return ""
+    item = cast("_Item", _json(answer)["items"][0])  # type: ignore[index]
+    return str(item["data_fields"]["ID"])
 
 
 def _check_is_xnat(credentials: Credentials) -> None:
@@ -574,7 +619,7 @@ def _check_is_xnat(credentials: Credentials) -> None:
         version = ""
     if answer.status_code != 200 or not version:
         message = f"{server} does not answer as an XNAT server does: check the address"
-        raise Rejected(message, method="GET", path=path, status=answer.status_code)
+        raise Unavailable(message, method="GET", path=path, status=answer.status_code)
 
 
 _SILENT = logging.getLogger(f"{__package__}.client")

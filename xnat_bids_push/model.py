@@ -330,13 +330,18 @@ class NodePlan:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one node: the findings after acting, and the failure if there was one."""
+    """What became of one node: the findings after acting, and the failure if there was one.
+
+    Args:
+        denied: whether the failure was a right that the user lacks.
+    """
 
     node: Node
     findings: tuple[Finding, ...]
     sent_files: int = 0
     sent_bytes: int = 0
     failure: str = ""
+    denied: bool = False
 
     @property
     def done(self) -> bool:

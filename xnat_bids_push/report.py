@@ -35,6 +35,7 @@ class Report:
     states: Counter[State] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     problems: int = 0
+    denied: int = 0
     failed: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
@@ -50,6 +51,7 @@ class Report:
                 self.size += finding.size
         if not outcome.done:
             self.problems += 1
+            self.denied += outcome.denied
             if len(self.failed) < _KEPT:
                 self.failed.append(outcome)
 

@@ -1,0 +1,330 @@
+"""The command line. The door to typer; everything heavier loads when a command runs."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+import threading
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xnat_bids_push import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from xnat_bids_push.config import Settings
+    from xnat_bids_push.dataset import Dataset
+    from xnat_bids_push.report import Report
+    from xnat_bids_push.ui import Screen
+
+OK, DIFFERS, USAGE, BAD_DATASET, DENIED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+app = typer.Typer(
+    name="bids2xnat",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help=(
+        "Push BIDS datasets into XNAT, prove that they arrived, and bring them back byte for byte.\n\n"
+        "bids2xnat ROOT PROJECT is the same as bids2xnat push ROOT PROJECT. Without a server, everything goes to an "
+        "archive on this machine.\n\n"
+        "Exit codes: 0 the archive equals the dataset, 1 something failed or differs, 2 usage, 3 the dataset cannot "
+        "be pushed as it is, 4 access denied, 5 server unreachable."
+    ),
+)
+
+
+class Validation(StrEnum):
+    """What must be right before a push."""
+
+    REQUIRE = "require"
+    OFF = "off"
+
+
+class Registered(StrEnum):
+    """Session types that the embedded archive registers."""
+
+    ALL = "all"
+    STOCK = "stock"
+
+
+Root = Annotated[Path, typer.Argument(help="The BIDS dataset's folder.", show_default=False)]
+Project = Annotated[str, typer.Argument(help="The XNAT project's ID.", show_default=False)]
+Server = Annotated[str, typer.Option(help="The XNAT server's address. [env: XNAT_HOST]", show_default=False)]
+User = Annotated[
+    str, typer.Option(help="The login; the password comes from XNAT_PASS, netrc or a prompt.", show_default=False)
+]
+Config = Annotated[Path | None, typer.Option(help="A JSON file with server, user and password.", show_default=False)]
+LocalArchive = Annotated[
+    Path | None, typer.Option("--archive", help="Use the local archive in this folder.", show_default=False)
+]
+CreateProject = Annotated[bool, typer.Option("--create-project", help="Create the project if it is missing.")]
+Derivatives = Annotated[
+    list[str] | None,
+    typer.Option(help="Also take this folder of derivatives/, or all; may be repeated.", show_default=False),
+]
+Sourcedata = Annotated[bool, typer.Option("--sourcedata", help="Also take sourcedata/.")]
+ValidationOption = Annotated[
+    Validation, typer.Option("--validation", help="Whether dataset_description.json must be there.")
+]
+Jobs = Annotated[int, typer.Option(min=1, max=64, help="How many sessions are sent at a time.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line, for programs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"bids2xnat {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def push(
+    root: Root,
+    project: Project,
+    server: Server = "",
+    user: User = "",
+    config: Config = None,
+    archive: LocalArchive = None,
+    create_project: CreateProject = False,
+    derivatives: Derivatives = None,
+    sourcedata: Sourcedata = False,
+    validation: ValidationOption = Validation.REQUIRE,
+    jobs: Jobs = 4,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Push a dataset into a project, and prove that it arrived. To go on after an interruption, push again."""
+    from xnat_bids_push import pushing
+    from xnat_bids_push.connecting import Access, open_settings
+
+    screen = _screen(as_json=as_json, quiet=quiet)
+    dataset = _read(root, derivatives, sourcedata=sourcedata, validation=validation)
+    found = pushing.healthy(dataset)
+    settings = _settings(screen, server, user, config, archive)
+    create = create_project or not settings.server
+    access = Access.CREATE if create else Access.EXISTING
+    with open_settings(settings, project, access) as opened, screen.running(found):
+        report = pushing.push(dataset, opened, found=found, jobs=jobs, on_outcome=screen.outcome, on_bytes=screen.sent)
+    _finish(screen, report, "push", settings)
+
+
+@app.command()
+def plan(
+    root: Root,
+    project: Project,
+    server: Server = "",
+    user: User = "",
+    config: Config = None,
+    archive: LocalArchive = None,
+    create_project: CreateProject = False,
+    derivatives: Derivatives = None,
+    sourcedata: Sourcedata = False,
+    validation: ValidationOption = Validation.REQUIRE,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show what a push would do; change nothing. Exit code 0 if there is nothing to do, else 1."""
+    from xnat_bids_push import pushing
+    from xnat_bids_push.connecting import Access, open_settings
+
+    screen = _screen(as_json=as_json, quiet=quiet)
+    dataset = _read(root, derivatives, sourcedata=sourcedata, validation=validation)
+    found = pushing.healthy(dataset)
+    settings = _settings(screen, server, user, config, archive)
+    create = create_project or not settings.server
+    with open_settings(settings, project, Access.PRETEND if create else Access.EXISTING) as opened:
+        pushing.check(dataset, opened, found)
+        settled = screen.plan(pushing.plan(dataset, opened), opened)
+    raise typer.Exit(OK if settled else DIFFERS)
+
+
+@app.command()
+def verify(
+    root: Root,
+    project: Project,
+    server: Server = "",
+    user: User = "",
+    config: Config = None,
+    archive: LocalArchive = None,
+    derivatives: Derivatives = None,
+    sourcedata: Sourcedata = False,
+    validation: ValidationOption = Validation.REQUIRE,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tell whether the archive equals the dataset, by the server's own listing and digests."""
+    from xnat_bids_push import pushing
+    from xnat_bids_push.connecting import open_settings
+
+    screen = _screen(as_json=as_json, quiet=quiet)
+    dataset = _read(root, derivatives, sourcedata=sourcedata, validation=validation)
+    found = pushing.healthy(dataset)
+    settings = _settings(screen, server, user, config, archive)
+    with open_settings(settings, project) as opened:
+        report = pushing.verify(dataset, opened, found=found, on_outcome=screen.outcome)
+    _finish(screen, report, "verify", settings)
+
+
+@app.command()
+def pull(
+    project: Project,
+    out: Annotated[Path, typer.Argument(help="The folder to bring the dataset back into.", show_default=False)],
+    server: Server = "",
+    user: User = "",
+    config: Config = None,
+    archive: LocalArchive = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Bring a project's BIDS data back into a folder, byte for byte. To go on after an interruption, pull again."""
+    from xnat_bids_push import pulling
+    from xnat_bids_push.connecting import open_settings
+
+    screen = _screen(as_json=as_json, quiet=quiet)
+    settings = _settings(screen, server, user, config, archive)
+    with open_settings(settings, project) as opened:
+        report = pulling.pull(opened, out, on_outcome=screen.outcome)
+    _finish(screen, report, "pull", settings)
+
+
+@app.command()
+def remove(
+    root: Root,
+    project: Project,
+    server: Server = "",
+    user: User = "",
+    config: Config = None,
+    archive: LocalArchive = None,
+    derivatives: Derivatives = None,
+    sourcedata: Sourcedata = False,
+    validation: ValidationOption = Validation.REQUIRE,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Delete from the archive what this dataset has there, and nothing else. Shows what, and asks."""
+    from xnat_bids_push import removing
+    from xnat_bids_push.connecting import open_settings
+
+    screen = _screen(as_json=as_json, quiet=quiet)
+    dataset = _read(root, derivatives, sourcedata=sourcedata, validation=validation)
+    settings = _settings(screen, server, user, config, archive)
+    with open_settings(settings, project) as opened:
+        removals = list(removing.plan_removal(dataset, opened))
+        number = screen.removal(removals)
+        if number and not yes:
+            _confirm(f"Delete this from project {opened.project} at {opened.server}?")
+        report = removing.remove(removals, opened, on_outcome=screen.outcome)
+    _finish(screen, report, "remove", settings)
+
+
+@app.command()
+def serve(
+    archive: LocalArchive = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8080,
+    registered: Annotated[Registered, typer.Option(help="Session types that the site has set up.")] = Registered.ALL,
+) -> None:
+    """Open the local archive to browsers and other clients on this machine, until Ctrl-C."""
+    from xnat_bids_push.config import resolve
+    from xnat_bids_push.server import LocalServer
+
+    folder = archive or resolve(environment=_local_environment()).archive
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with LocalServer(folder, port=port, registered=registered.value) as server:
+        typer.echo(f"Local archive {folder} at {server.url}")
+        typer.echo(f"Login: {server.user}; its password is in {folder / 'admin-password'}")
+        typer.echo("Stop with Ctrl-C.")
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+# ------------------------------------------------------------------ what commands share
+
+
+def _screen(*, as_json: bool, quiet: bool) -> Screen:
+    from xnat_bids_push.ui import Screen
+
+    return Screen(as_json=as_json, quiet=quiet)
+
+
+def _read(root: Path, derivatives: Sequence[str] | None, *, sourcedata: bool, validation: Validation) -> Dataset:
+    from xnat_bids_push.dataset import Selection, read
+
+    names = tuple(name for text in derivatives or () for name in text.split(",") if name)
+    return read(root, selection=Selection(names, sourcedata), validate=validation is Validation.REQUIRE)
+
+
+def _settings(screen: Screen, server: str, user: str, config: Path | None, archive: Path | None) -> Settings:
+    from xnat_bids_push.config import resolve
+
+    ask = _ask if sys.stdin.isatty() else None
+    settings = resolve(server=server, user=user, config=config, archive=archive, ask=ask)
+    if not settings.server:
+        screen.note(f"No server is configured: using the local archive in {settings.archive}")
+    return settings
+
+
+def _ask(question: str, secret: bool) -> str:
+    return getpass.getpass(f"{question}: ") if secret else str(typer.prompt(question, err=True))
+
+
+def _confirm(question: str) -> None:
+    """Ask before something is deleted; a run without a terminal must say --yes."""
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("nobody is there to be asked: say --yes")
+    typer.confirm(question, abort=True, err=True)
+
+
+def _finish(screen: Screen, report: Report, verb: str, settings: Settings) -> None:
+    screen.report(report, verb=verb)
+    if verb == "push" and report.ok and not settings.server:
+        screen.say(f"Look at it: bids2xnat serve --archive '{settings.archive}'")
+    if report.ok:
+        raise typer.Exit(OK)
+    raise typer.Exit(DENIED if report.denied == report.problems else DIFFERS)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; the exit code is the documented one."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    commands = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    if arguments and arguments[0] not in commands and not _asks_for_itself(arguments[0]):
+        arguments = ["push", *arguments]
+    sys.exit(_run(arguments))
+
+
+def _asks_for_itself(argument: str) -> bool:
+    return argument in ("--help", "--version") or argument.startswith(("--install-", "--show-"))
+
+
+def _run(arguments: list[str]) -> int:
+    from xnat_bids_push.errors import AccessDenied, ConfigError, DatasetError, MappingError, Unavailable, XnatBidsError
+
+    screen = _screen(as_json="--json" in arguments, quiet="--quiet" in arguments)
+    codes = ((DatasetError, BAD_DATASET), (MappingError, BAD_DATASET), (ConfigError, USAGE), (AccessDenied, DENIED))
+    try:
+        app(arguments, standalone_mode=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else USAGE if end.code else OK
+    except XnatBidsError as error:
+        screen.error(error)
+        unreachable = UNREACHABLE if isinstance(error, Unavailable) else DIFFERS
+        return next((code for kind, code in codes if isinstance(error, kind)), unreachable)
+    except KeyboardInterrupt:
+        screen.note("Interrupted. What has arrived is safe in its place; the same command goes on from there.")
+        return INTERRUPTED
+    return OK
+
+
+def _local_environment() -> dict[str, str]:
+    """The environment without any server: for what concerns the local archive only."""
+    return {name: value for name, value in os.environ.items() if name not in ("XNAT_HOST", "XNATPY_HOST")}

@@ -1,0 +1,99 @@
+"""Opening the archive that the settings name: a server, or the embedded archive."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+
+from xnat_bids_push.archive import Archive, Credentials, close_archive, open_archive
+from xnat_bids_push.config import Settings, resolve
+from xnat_bids_push.errors import ConfigError
+
+
+@contextmanager
+def connect(
+    server: str = "",
+    *,
+    project: str,
+    user: str = "",
+    password: str = "",
+    archive: str | os.PathLike[str] | None = None,
+    create_project: bool = False,
+) -> Iterator[Archive]:
+    """Log in to an XNAT server, or open the embedded archive.
+
+    What is not given is looked up as the command line does: environment, then netrc. Without any server, the archive
+    is the embedded one.
+
+    Args:
+        server: the address, ``https://xnat.example.org``.
+        project: the project's ID.
+        user: the login; an alias token's name will do.
+        password: its password.
+        archive: the embedded archive's folder.
+        create_project: create the project, private, if it is missing; the embedded archive always does.
+
+    Raises:
+        ConfigError: there is a server, and no credentials for it.
+        ArchiveError: the server does not answer as it should, or the project is not there.
+    """
+    folder = Path(archive) if archive is not None else None
+    if server and user and password:
+        settings = Settings(server, user, password, Path())
+    else:
+        settings = resolve(server=server, user=user, archive=folder)
+    create = create_project or not settings.server
+    with open_settings(settings, project, Access.CREATE if create else Access.EXISTING) as opened:
+        yield opened
+
+
+class Access(StrEnum):
+    """What happens if the project is missing."""
+
+    EXISTING = "existing"
+    """That is an error."""
+    CREATE = "create"
+    """It is created."""
+    PRETEND = "pretend"
+    """It is looked upon as empty: for a plan, which changes nothing."""
+
+
+@contextmanager
+def open_settings(settings: Settings, project: str, access: Access = Access.EXISTING) -> Iterator[Archive]:
+    """Open what the settings name, and close it at the end.
+
+    Raises:
+        ConfigError: there is no local archive to look into.
+        ArchiveError: the server does not answer as it should, or the project is not there.
+    """
+    with ExitStack() as stack:
+        if settings.server:
+            credentials = Credentials(settings.server, settings.user, settings.password)
+        else:
+            credentials = stack.enter_context(_embedded(settings.archive, access))
+        create, pretend = access is Access.CREATE, access is Access.PRETEND
+        opened = open_archive(credentials, project, create=create, pretend=pretend)
+        stack.callback(close_archive, opened)
+        yield opened
+
+
+@contextmanager
+def _embedded(folder: Path, access: Access) -> Iterator[Credentials]:
+    """The embedded archive, running on this machine for as long as it is needed."""
+    from xnat_bids_push.server import LocalServer  # the server's libraries load only where it runs
+
+    with ExitStack() as stack:
+        if not folder.is_dir() and access is Access.EXISTING:
+            raise ConfigError(f"there is no local archive in {folder} yet: push something first, or give --server")
+        if not folder.is_dir() and access is Access.PRETEND:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bids2xnat-")))
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigError(f"the local archive {folder} cannot be made: {error.strerror}") from error
+        server = stack.enter_context(LocalServer(folder))
+        yield Credentials(server.url, server.user, server.password)

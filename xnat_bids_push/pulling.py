@@ -1,0 +1,333 @@
+"""Reading back: the inventory of a project, turned into the dataset that it came from, byte for byte.
+
+Each node comes as one archive, is written file by file, and is checked against the server's digests as it lands.
+Nothing that is already in the output folder is overwritten; what is there and right is not fetched again, so that
+an interrupted pull goes on where it was.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from xnat_bids_push.archive import Archive
+from xnat_bids_push.dataset import CHUNK
+from xnat_bids_push.errors import ArchiveError, ConfigError, MappingError
+from xnat_bids_push.mapping import Table, default_table, folder_of, is_manifest, path_of, read_manifest
+from xnat_bids_push.model import (
+    Address,
+    Experiment,
+    Finding,
+    Holding,
+    Mark,
+    MarkKind,
+    Node,
+    Outcome,
+    State,
+    StoredFile,
+)
+from xnat_bids_push.report import Report
+
+_PARTIAL = ".bids2xnat-partial"
+"""Where archives wait to be unpacked, in the output folder; gone at the end."""
+
+_BATCH = 100
+
+
+def pull(
+    archive: Archive,
+    out: str | os.PathLike[str],
+    *,
+    table: Table | None = None,
+    on_outcome: Callable[[Outcome], None] | None = None,
+) -> Report:
+    """Bring a project's BIDS data back into a folder.
+
+    Only what our table can have written is fetched; other data of the project is left alone.
+
+    Args:
+        archive: what `connect` gives.
+        out: the folder; made if need be. Files that are there and differ are an error, and stay as they are.
+        table: the mapping that the data was pushed with.
+        on_outcome: told of each node when its files are there.
+
+    Raises:
+        ConfigError: the output folder cannot be used.
+        ArchiveError: the server cannot be asked what it has.
+    """
+    table = table or default_table()
+    folder = _output(Path(out))
+    report = Report(archive.server, archive.project)
+    marks: list[Mark] = []
+    with _workplace(folder) as partial:
+        for holding, download in _holdings(archive, table):
+            outcome = _fetch(holding, download, folder, partial, table, marks)
+            report.add(outcome)
+            if on_outcome is not None:
+                on_outcome(outcome)
+    for outcome in _restore_marks(folder, marks):
+        report.add(outcome)
+    return report
+
+
+def _output(folder: Path) -> Path:
+    folder = folder.absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made or is no folder: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"{folder} cannot be written to")
+    return folder
+
+
+@contextmanager
+def _workplace(folder: Path) -> Iterator[Path]:
+    partial = folder / _PARTIAL
+    partial.mkdir(exist_ok=True)
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+_Download = Callable[[IO[bytes]], None]
+
+
+def _holdings(archive: Archive, table: Table) -> Iterator[tuple[Holding, _Download]]:
+    """Everything that the project holds and our table knows, node by node, and how to get it."""
+    yield from _node_holding(archive, Node())
+    for label in sorted(archive.subjects()):
+        if folder_of(Node(label), table) is not None:
+            yield from _node_holding(archive, Node(label))
+    ours = sorted(
+        (one for one in archive.experiments().values() if folder_of(Node(one.subject, one.label), table) is not None),
+        key=lambda one: one.label,
+    )
+    for start in range(0, len(ours), _BATCH):
+        batch = ours[start : start + _BATCH]
+        holdings = archive.holdings(batch)
+        for one in batch:
+            yield holdings[one.label], _experiment_download(archive, one)
+
+
+def _node_holding(archive: Archive, node: Node) -> Iterator[tuple[Holding, _Download]]:
+    holding = archive.node_holding(node)
+    if holding.files:
+        yield holding, lambda target: archive.download_node(node, target)
+
+
+def _experiment_download(archive: Archive, experiment: Experiment) -> _Download:
+    return lambda target: archive.download(experiment, target)
+
+
+# ------------------------------------------------------------------ one node
+
+
+def _fetch(
+    holding: Holding, download: _Download, folder: Path, partial: Path, table: Table, marks: list[Mark]
+) -> Outcome:
+    """Get one node's files that are not here yet, and collect its manifest's marks."""
+    wanted = dict(_wanted(holding, table))
+    manifests = [stored for stored in holding.files.values() if is_manifest(stored.address, table)]
+    findings: dict[Address, Finding] = {}
+    missing: dict[Address, StoredFile] = {}
+    for address, path in wanted.items():
+        stored = holding.files[address]
+        findings[address] = _already(folder, path, stored)
+        if findings[address].state is State.MISSING:
+            missing[address] = stored
+    try:
+        if missing or manifests:
+            with tempfile.TemporaryFile(dir=partial) as target:
+                download(target)
+                findings |= _unpack(target, holding, missing, wanted, folder)
+                marks += _marks(target, holding, manifests)
+    except (ArchiveError, MappingError, zipfile.BadZipFile, OSError) as error:
+        return Outcome(holding.node, tuple(findings.values()), failure=f"could not be fetched: {error}")
+    sent = [findings[address] for address in missing]
+    got = [finding for finding in sent if finding.state is State.SAME]
+    return Outcome(holding.node, tuple(findings.values()), len(got), sum(finding.size for finding in got))
+
+
+def _wanted(holding: Holding, table: Table) -> Iterator[tuple[Address, str]]:
+    """The files of a holding that have a place in the dataset. Where two have the same, the scan's counts."""
+    paths: dict[str, Address] = {}
+    for address in sorted(holding.files, key=lambda one: (not one.scan, one)):
+        path = path_of(address, table)
+        if path is not None and paths.setdefault(path, address) == address:
+            yield address, path
+
+
+def _already(folder: Path, path: str, stored: StoredFile) -> Finding:
+    """What the output folder has for a file."""
+    finding = Finding(State.MISSING, stored.address, path, max(stored.size, 0))
+    target = _target(folder, path)
+    if target is None:
+        return _changed(finding, State.DIFFERS, "its name leads out of the output folder, and was not followed")
+    if not target.exists() and not target.is_symlink():
+        return finding
+    if target.is_file() and target.stat().st_size == stored.size and stored.md5 in ("", _md5(target)):
+        return _changed(finding, State.SAME, "")
+    return _changed(finding, State.DIFFERS, "is in the output folder with another content, and was left as it is")
+
+
+def _changed(finding: Finding, state: State, reason: str) -> Finding:
+    return Finding(state, finding.address, finding.path, finding.size, finding.origin, reason)
+
+
+def _target(folder: Path, path: str) -> Path | None:
+    """Where a path is written; None if that would be outside of the folder, or through a link out of it."""
+    parts = PurePosixPath(path).parts
+    if not parts or PurePosixPath(path).is_absolute() or ".." in parts or "\0" in path or parts[0] == _PARTIAL:
+        return None
+    if os.name == "nt" and any(set(part) & set('\\:*?"<>|') for part in parts):
+        return None
+    target = folder.joinpath(*parts)
+    return target if target.parent.resolve().is_relative_to(folder.resolve()) else None
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _unpack(
+    target: IO[bytes],
+    holding: Holding,
+    missing: dict[Address, StoredFile],
+    wanted: dict[Address, str],
+    folder: Path,
+) -> dict[Address, Finding]:
+    """Write the missing files from a node's archive; each one's finding."""
+    findings: dict[Address, Finding] = {}
+    with zipfile.ZipFile(target) as archive:
+        entries = dict(_entries(archive, holding))
+        for address, stored in missing.items():
+            finding = Finding(State.MISSING, address, wanted[address], max(stored.size, 0))
+            entry = entries.get(address)
+            if entry is None:
+                reason = "the server lists it, and did not send it"
+                findings[address] = _changed(finding, State.MISSING, reason)
+                continue
+            with archive.open(entry) as source:
+                fault = _write(source, folder.joinpath(*PurePosixPath(wanted[address]).parts), stored)
+            findings[address] = _changed(finding, State.DIFFERS if fault else State.SAME, fault)
+    return findings
+
+
+_ENTRY = re.compile(r"[^/]+/(?:scans/(?P<scan>[^/]+)/)?resources/(?P<resource>[^/]+)/files/(?P<name>.+)", re.DOTALL)
+
+
+def _entries(archive: zipfile.ZipFile, holding: Holding) -> Iterator[tuple[Address, zipfile.ZipInfo]]:
+    """The addresses of an archive's entries. XNAT may write a scan's type behind its ID: ``anat_T1w-T1w``."""
+    scans = sorted({address.scan for address in holding.files if address.scan}, key=len, reverse=True)
+    for entry in archive.infolist():
+        match = _ENTRY.fullmatch(entry.filename)
+        if match is None:
+            continue
+        folder = match["scan"] or ""
+        scan = next((one for one in scans if folder == one), None)
+        if scan is None:
+            scan = next((one for one in scans if folder.startswith(f"{one}-")), "")
+        yield Address(holding.node, scan, match["resource"], match["name"]), entry
+
+
+def _write(source: IO[bytes], target: Path, stored: StoredFile) -> str:
+    """Write one file whole or not at all; what is wrong with it, or ""."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.md5(usedforsecurity=False)
+    size = 0
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as sink:
+            while piece := source.read(CHUNK):
+                digest.update(piece)
+                size += len(piece)
+                sink.write(piece)
+        if size != stored.size:
+            return f"{stored.size} bytes on the server, {size} arrived: pull again"
+        if stored.md5 and digest.hexdigest() != stored.md5:
+            return "it arrived with another digest than the server's: pull again"
+        temporary.chmod(0o666 & ~_UMASK)
+        temporary.rename(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return ""
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _umask()
+"""Read once: reading it means setting it, which other threads would see."""
+
+
+def _marks(target: IO[bytes], holding: Holding, manifests: Iterable[StoredFile]) -> Iterator[Mark]:
+    with zipfile.ZipFile(target) as archive:
+        entries = dict(_entries(archive, holding))
+        for stored in manifests:
+            entry = entries.get(stored.address)
+            if entry is None:
+                raise MappingError(f"the server did not send {stored.address}")
+            yield from read_manifest(archive.read(entry))
+
+
+# ------------------------------------------------------------------ what files cannot say
+
+
+def _restore_marks(folder: Path, marks: Iterable[Mark]) -> Iterator[Outcome]:
+    """Make the empty folders, executable bits and links of the manifests; links last, as they may lead anywhere."""
+    findings = []
+    for mark in sorted(marks, key=lambda mark: (mark.kind is MarkKind.LINK, mark)):
+        fault = _restore(folder, mark)
+        if fault:
+            findings.append(Finding(State.DIFFERS, Address(Node(), "", "", mark.path), mark.path, 0, reason=fault))
+    if findings:
+        yield Outcome(Node(), tuple(findings))
+
+
+def _restore(folder: Path, mark: Mark) -> str:
+    """Make one mark true; why that cannot be done, or ""."""
+    target = _target(folder, mark.path)
+    if target is None:
+        return "its name leads out of the output folder, and was not followed"
+    match mark.kind:
+        case MarkKind.FOLDER:
+            target.mkdir(parents=True, exist_ok=True)
+        case MarkKind.EXECUTABLE:
+            if target.is_file() and not target.is_symlink():
+                target.chmod(target.stat().st_mode | (0o111 & ~_UMASK))
+        case MarkKind.LINK:
+            return _restore_link(folder, target, mark)
+    return ""
+
+
+def _restore_link(folder: Path, target: Path, mark: Mark) -> str:
+    """Put a link where its content was written, if it leads to the same content."""
+    if target.is_symlink():
+        return "" if str(target.readlink()) == mark.target else "is another link in the output folder"
+    end = Path(os.path.normpath(target.parent / mark.target))
+    if Path(mark.target).is_absolute() or not end.is_relative_to(folder):
+        return f"is a link out of the dataset (to {mark.target}), and was not made"
+    if not end.exists():
+        return "" if target.exists() else f"is a link to {mark.target}, which was not pulled"
+    if target.exists() and not (end.is_file() and filecmp.cmp(target, end, shallow=False)):
+        return f"is a link to {mark.target}, which has another content: it was written as a file"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    target.symlink_to(mark.target, target_is_directory=end.is_dir())
+    return ""

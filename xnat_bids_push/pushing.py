@@ -1,0 +1,480 @@
+"""Running a plan: send what is missing, and believe nothing but the server's own listing.
+
+The dataset is read twice: once to find everything that is wrong with it before the first write, and once to push it,
+a batch of nodes at a time, so that memory does not grow with the number of sessions. Each batch goes in rounds of
+plan → act → prove → plan again; what an interrupted run leaves is just what the next plan finds.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from xnat_bids_push.archive import Archive
+from xnat_bids_push.dataset import Dataset, md5_of
+from xnat_bids_push.errors import (
+    AccessDenied,
+    ArchiveError,
+    DatasetError,
+    Rejected,
+    Unavailable,
+)
+from xnat_bids_push.mapping import place
+from xnat_bids_push.model import (
+    Address,
+    BidsFile,
+    CreateScan,
+    CreateSubject,
+    Experiment,
+    FillResource,
+    Finding,
+    Holding,
+    ImportSession,
+    Issue,
+    LeftOut,
+    Md5,
+    Node,
+    NodePlan,
+    Outcome,
+    Parcel,
+    SendFile,
+    Severity,
+    State,
+    Step,
+)
+from xnat_bids_push.package import Sent
+from xnat_bids_push.planning import LARGE, plan_node
+from xnat_bids_push.report import Report, count
+
+BATCH = 50
+"""Nodes that are planned, sent and proven together."""
+
+ROUNDS = 4
+"""How often a batch is planned and run before what is left is called a failure."""
+
+OnOutcome = Callable[[Outcome], None]
+OnBytes = Callable[[int], None]
+
+
+# ------------------------------------------------------------------ before the first write
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a dataset holds, and all that is wrong with it."""
+
+    issues: list[Issue] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    types: Counter[str] = field(default_factory=Counter)
+    kinds: dict[str, set[str]] = field(default_factory=dict)
+    subjects: int = 0
+    sessions: int = 0
+    files: int = 0
+    size: int = 0
+
+    @property
+    def errors(self) -> tuple[Issue, ...]:
+        """The issues that stop a push."""
+        return tuple(issue for issue in self.issues if issue.severity is Severity.ERROR)
+
+
+def survey(dataset: Dataset) -> Survey:
+    """Read all names of a dataset once, and say everything that is wrong with it. No content is read."""
+    found = Survey(issues=list(dataset.issues), left_out=list(dataset.left_out))
+    deep = 0
+    for part in dataset.parts():
+        placement = place(part, dataset.table, description=dataset.description)
+        found.issues += part.issues + placement.issues
+        found.left_out += part.left_out
+        found.subjects += bool(part.subject)
+        found.files += len(part.files)
+        found.size += sum(file.size for file in part.files)
+        deep += sum("/" in file.path for file in part.files)
+        for parcel in placement.parcels:
+            if parcel.xsi_type:
+                found.sessions += 1
+                found.types[parcel.xsi_type] += 1
+                found.kinds.setdefault(parcel.xsi_type, set()).add(parcel.node.experiment.rpartition("_")[2])
+    if not deep and not found.subjects:
+        reason = "the dataset is empty: it has no folder sub-*, and no file in any other folder"
+        found.issues.append(Issue(Severity.ERROR, str(dataset.root), reason))
+    return found
+
+
+def healthy(dataset: Dataset) -> Survey:
+    """The survey of a dataset that can be read and placed.
+
+    Raises:
+        DatasetError: with all that is wrong with the dataset.
+    """
+    found = survey(dataset)
+    if found.errors:
+        raise DatasetError(found.errors)
+    return found
+
+
+def check(dataset: Dataset, archive: Archive, found: Survey | None = None) -> Survey:
+    """Everything that must be right before the first write.
+
+    Args:
+        dataset: what is to be pushed.
+        archive: where to.
+        found: the dataset's survey, if it is at hand.
+
+    Raises:
+        DatasetError: with all that stops the push, of the dataset and of the site.
+    """
+    found = found or survey(dataset)
+    errors = [*found.errors, *_unregistered(found, archive)]
+    if errors:
+        raise DatasetError(errors)
+    return found
+
+
+def _unregistered(found: Survey, archive: Archive) -> Iterator[Issue]:
+    """Session types that the site does not know. XNAT would take them, and make them invisible."""
+    if not found.types:
+        return
+    registered = archive.registered_types()
+    for xsi_type, number in sorted(found.types.items()):
+        if xsi_type not in registered:
+            yield Issue(
+                Severity.ERROR,
+                "",
+                f"this site has not set up {xsi_type}, which {count(number, 'session')} "
+                f"({', '.join(sorted(found.kinds[xsi_type]))}) need: ask its administrator to add it "
+                "(Administer → Data Types → Set Up Additional Data Type)",
+            )
+
+
+# ------------------------------------------------------------------ the verbs
+
+
+def plan(dataset: Dataset, archive: Archive) -> Iterator[NodePlan]:
+    """What a push would do, node by node. Changes nothing."""
+    run = Run(dataset, archive)
+    for batch in batches(dataset):
+        yield from run.plan(batch)
+
+
+def push(
+    dataset: Dataset,
+    archive: Archive,
+    *,
+    found: Survey | None = None,
+    jobs: int = 4,
+    on_outcome: OnOutcome | None = None,
+    on_bytes: OnBytes | None = None,
+    pause: float = 1.0,
+) -> Report:
+    """Make the archive equal to the dataset, and prove it.
+
+    Nothing is deleted, and what differs in the archive is reported and left as it is. A failure at one node does not
+    stop the others. To go on after an interruption, push again.
+
+    Args:
+        dataset: what `read` gives.
+        archive: what `connect` gives.
+        found: the dataset's survey, if it is at hand.
+        jobs: how many nodes are sent at a time.
+        on_outcome: told of each node when it is settled or given up.
+        on_bytes: told, from several threads, how many bytes of the dataset went out.
+        pause: seconds before a failed round is tried again, doubled each time.
+
+    Raises:
+        DatasetError: the dataset cannot be pushed as it is; nothing was written.
+        ArchiveError: the server cannot be asked what it has.
+    """
+    found = check(dataset, archive, found)
+    run = Run(dataset, archive, jobs=jobs, on_bytes=on_bytes, pause=pause)
+    return _collect(dataset, archive, found, run.settle, on_outcome)
+
+
+def verify(
+    dataset: Dataset, archive: Archive, *, found: Survey | None = None, on_outcome: OnOutcome | None = None
+) -> Report:
+    """Whether the archive equals the dataset, by the server's own listing and digests.
+
+    Where the server has a file's size only, it is asked to compute the digest; nothing else is written.
+
+    Raises:
+        DatasetError: the dataset cannot be read.
+        ArchiveError: the server cannot be asked what it has.
+    """
+    found = found or healthy(dataset)
+    run = Run(dataset, archive)
+    return _collect(dataset, archive, found, run.examine, on_outcome)
+
+
+def _collect(
+    dataset: Dataset,
+    archive: Archive,
+    found: Survey,
+    settle: Callable[[Sequence[Parcel]], Iterable[Outcome]],
+    on_outcome: OnOutcome | None,
+) -> Report:
+    report = Report(archive.server, archive.project, tuple(found.issues), tuple(found.left_out))
+    for batch in batches(dataset):
+        for outcome in settle(batch):
+            report.add(outcome)
+            if on_outcome is not None:
+                on_outcome(outcome)
+    return report
+
+
+def batches(dataset: Dataset) -> Iterator[list[Parcel]]:
+    """All parcels of a dataset, some at a time."""
+    batch: list[Parcel] = []
+    for part in dataset.parts():
+        batch += place(part, dataset.table, description=dataset.description).parcels
+        while len(batch) >= BATCH:
+            yield batch[:BATCH]
+            batch = batch[BATCH:]
+    if batch:
+        yield batch
+
+
+# ------------------------------------------------------------------ one run
+
+
+class _Stopped(Exception):
+    """Raised inside the transfers of the other threads when the user interrupts."""
+
+
+class Run:
+    """One pass of a dataset over an archive: what the server is known to have, and what was sent."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        archive: Archive,
+        *,
+        jobs: int = 1,
+        on_bytes: OnBytes | None = None,
+        pause: float = 1.0,
+        large: int = LARGE,
+    ) -> None:
+        self._table = dataset.table
+        self._archive = archive
+        self._jobs = jobs
+        self._on_bytes = on_bytes
+        self._pause = pause
+        self._large = large
+        self._stop = threading.Event()
+        self._elements: dict[str, str] = {}
+        self._sent: Sent = {}
+        self._subjects = set(archive.subjects())
+        self._experiments = archive.experiments()
+
+    # -------------------------------------------------- deciding
+
+    def plan(self, batch: Sequence[Parcel]) -> list[NodePlan]:
+        """The plans of some parcels against what the server has at this moment."""
+        holdings = self._holdings([parcel.node for parcel in batch])
+        return [
+            plan_node(
+                parcel,
+                holdings[parcel.node],
+                digest=self._digest,
+                table=self._table,
+                subjects=self._subjects,
+                written=self._sent,
+                large=self._large,
+            )
+            for parcel in batch
+        ]
+
+    def _holdings(self, nodes: Sequence[Node]) -> dict[Node, Holding]:
+        known = {node: self._experiments.get(node.experiment) for node in nodes if node.experiment}
+        listed = self._archive.holdings(experiment for experiment in known.values() if experiment is not None)
+        found: dict[Node, Holding] = {}
+        for node in nodes:
+            if node.experiment:
+                found[node] = listed.get(node.experiment, Holding(node))
+            elif node.subject and node.subject not in self._subjects:
+                found[node] = Holding(node)
+            else:
+                found[node] = self._archive.node_holding(node)
+        return found
+
+    def _digest(self, file: BidsFile) -> Md5:
+        """A file's MD5: that of the bytes that went out, if they did in this run."""
+        sent = self._sent.get(file.path)
+        return sent if sent is not None else md5_of(file)
+
+    # -------------------------------------------------- acting
+
+    def settle(self, batch: Sequence[Parcel]) -> list[Outcome]:
+        """Push some parcels, in rounds, until the server's listing proves them or nothing more can be done."""
+        self._sent.clear()
+        parcels = {parcel.node: parcel for parcel in batch}
+        plans = {one.node: one for one in self._safely_planned(batch)}
+        failures: dict[Node, Exception | str] = {node: one.obstacle for node, one in plans.items()}
+        tallies: dict[Node, Counter[str]] = {node: Counter() for node in plans}
+        for attempt in range(ROUNDS):
+            todo = [one for one in plans.values() if one.steps and one.node in parcels]
+            if not todo and not any(one.prove for one in plans.values()):
+                break
+            errors = self._act_all(todo, tallies)
+            self._prove([one for one in plans.values() if one.prove or _imports(one)], errors)
+            again = [parcels[one.node] for one in plans.values() if one.steps or one.prove]
+            replanned = {one.node: one for one in self._safely_planned(again)}
+            for node, new in replanned.items():
+                error = errors.get(node)
+                failures[node] = new.obstacle or (error if error is not None and not new.settled else "")
+                hopeless = error is not None and not _may_pass(error) and new.steps == plans[node].steps
+                plans[node] = replace(new, steps=(), prove=False) if hopeless else new
+            if any(_may_pass(error) for error in errors.values()):
+                self._wait(attempt)
+        return [_outcome(one, failures[node], tallies[node]) for node, one in plans.items()]
+
+    def examine(self, batch: Sequence[Parcel]) -> list[Outcome]:
+        """Compare some parcels; ask the server for digests that it lacks."""
+        return [_outcome(one, one.obstacle, Counter()) for one in self.proven(batch)]
+
+    def proven(self, batch: Sequence[Parcel]) -> list[NodePlan]:
+        """The plans of some parcels, with the digests that the server lacked computed."""
+        plans = self._safely_planned(batch)
+        unproven = [one for one in plans if one.prove]
+        if unproven:
+            self._prove(unproven, {})
+            plans = self._safely_planned(batch)
+        return plans
+
+    def compared(self, batch: Sequence[Parcel]) -> Iterator[tuple[Parcel, NodePlan, tuple[Address, ...] | None]]:
+        """Each parcel with its proven plan, and the addresses of all that its node holds; None without a node."""
+        plans = {one.node: one for one in self.proven(batch)}
+        holdings = self._holdings([parcel.node for parcel in batch])
+        for parcel in batch:
+            holding = holdings[parcel.node]
+            yield parcel, plans[parcel.node], tuple(holding.files) if holding.id else None
+
+    def _safely_planned(self, batch: Sequence[Parcel]) -> list[NodePlan]:
+        """Plans; a file that cannot be read for its digest spoils its own node only."""
+        try:
+            return self.plan(batch)
+        except DatasetError as error:
+            if len(batch) == 1:
+                node = batch[0].node
+                missing = (Finding(State.UNPROVEN, p.address, p.file.path, p.file.size) for p in batch[0].files)
+                return [NodePlan(node, tuple(missing), obstacle=str(error))]
+            return [one for parcel in batch for one in self._safely_planned([parcel])]
+
+    def _act_all(self, plans: Sequence[NodePlan], tallies: dict[Node, Counter[str]]) -> dict[Node, Exception]:
+        """Run the plans' steps: subjects first, each once; then nodes side by side, the steps of one in their order."""
+        if any(_imports(one) for one in plans) and not self._elements:
+            self._elements = self._archive.type_elements()
+        errors: dict[Node, Exception] = {}
+        with self._workers() as workers:
+            labels = {step.label for one in plans for step in one.steps if isinstance(step, CreateSubject)}
+            refused = dict(zip(sorted(labels), workers.map(self._create_subject, sorted(labels)), strict=True))
+            able = [one for one in plans if refused.get(one.node.subject) is None]
+            errors |= {one.node: err for one in plans if (err := refused.get(one.node.subject)) is not None}
+            results = workers.map(lambda one: self._act_on(one, tallies[one.node]), able)
+            errors |= {one.node: error for one, error in zip(able, results, strict=True) if error is not None}
+        if any(_imports(one) for one in plans if one.node in errors):
+            self._experiments = self._archive.experiments()  # an import may succeed although its answer is lost
+        return errors
+
+    @contextmanager
+    def _workers(self) -> Iterator[ThreadPoolExecutor]:
+        """Threads that let go of their transfers when the user interrupts."""
+        pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="push")
+        try:
+            yield pool
+        except BaseException:
+            self._stop.set()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _create_subject(self, label: str) -> Exception | None:
+        try:
+            self._archive.create_subject(label)
+        except ArchiveError as error:
+            return error
+        self._subjects.add(label)
+        return None
+
+    def _act_on(self, one: NodePlan, tally: Counter[str]) -> Exception | None:
+        """The steps of one node; the error that ended them, if one did."""
+        try:
+            for step in one.steps:
+                self._act(step, tally)
+        except (ArchiveError, DatasetError) as error:
+            return error
+        except _Stopped:
+            return Unavailable("interrupted")
+        return None
+
+    def _act(self, step: Step, tally: Counter[str]) -> None:
+        archive, table, sent = self._archive, self._table, self._sent
+
+        def watch(size: int) -> None:
+            if self._stop.is_set():
+                raise _Stopped
+            tally["bytes"] += size
+            if self._on_bytes is not None:
+                self._on_bytes(size)
+
+        match step:
+            case CreateSubject():
+                pass  # created before, once for all its nodes
+            case CreateScan(node, scan):
+                archive.create_scan(node, scan)
+            case ImportSession(parcel, files):
+                element = self._elements.get(parcel.xsi_type, "")
+                if not element:
+                    raise Rejected(f"the server's schema has no {parcel.xsi_type}")
+                identifier = archive.import_session(step, element=element, table=table, sent=sent, watch=watch)
+                self._know(parcel, identifier)
+                tally["files"] += len(files)
+            case FillResource():
+                archive.fill_resource(step, table=table, sent=sent, watch=watch)
+                tally["files"] += len(step.files)
+            case SendFile():
+                archive.send_file(step, table=table, sent=sent, watch=watch)
+                tally["files"] += 1
+
+    def _know(self, parcel: Parcel, identifier: str) -> None:
+        node = parcel.node
+        self._experiments[node.experiment] = Experiment(identifier, node.experiment, node.subject, parcel.xsi_type)
+
+    # -------------------------------------------------- proving
+
+    def _prove(self, plans: Sequence[NodePlan], errors: dict[Node, Exception]) -> None:
+        """Make the server compute the digests of what it holds at some nodes: all in one request."""
+        paths = {path: one.node for one in plans for path in self._to_prove(one)}
+        try:
+            if paths:
+                self._archive.compute_digests(paths)
+        except ArchiveError as error:
+            errors |= {node: error for node in paths.values() if node not in errors}
+
+    def _to_prove(self, one: NodePlan) -> Iterator[str]:
+        if not one.node.experiment:
+            unproven = {finding.address.resource for finding in one.findings if finding.state is State.UNPROVEN}
+            yield from (self._archive.resource_path(one.node, resource) for resource in sorted(unproven))
+        elif one.node.experiment in self._experiments:
+            yield self._archive.experiment_path(self._experiments[one.node.experiment].id)
+
+    def _wait(self, attempt: int) -> None:
+        self._stop.wait(self._pause * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, no secret
+
+
+def _imports(one: NodePlan) -> bool:
+    return any(isinstance(step, ImportSession) for step in one.steps)
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, Unavailable)
+
+
+def _outcome(one: NodePlan, failure: Exception | str, tally: Counter[str]) -> Outcome:
+    denied = isinstance(failure, AccessDenied)
+    return Outcome(one.node, one.findings, tally["files"], tally["bytes"], str(failure), denied)

@@ -1,0 +1,115 @@
+"""Taking back: delete from the archive what a dataset has there, and nothing else.
+
+An experiment or a subject goes as a whole only if everything in it is proven to be the dataset's. Otherwise only the
+resources that are wholly the dataset's go, and the rest is named and stays.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from xnat_bids_push.archive import Archive
+from xnat_bids_push.dataset import Dataset
+from xnat_bids_push.errors import ArchiveError
+from xnat_bids_push.model import Address, Node, NodePlan, Outcome, Parcel, State
+from xnat_bids_push.pushing import Run, batches, healthy
+from xnat_bids_push.report import Report
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Deletion:
+    """One thing to delete: a resource, or with `resource` empty the whole node."""
+
+    node: Node
+    scan: str = ""
+    resource: str = ""
+
+    def __str__(self) -> str:
+        parts = [str(self.node), self.scan, self.resource]
+        return "/".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What is deleted at one node, how many files that is, and what stays, with the reason."""
+
+    node: Node
+    deletions: tuple[Deletion, ...]
+    files: int
+    kept: tuple[str, ...] = ()
+
+
+def plan_removal(dataset: Dataset, archive: Archive) -> Iterator[Removal]:
+    """What `remove` would delete, node by node; experiments before their subjects. Deletes nothing.
+
+    Raises:
+        DatasetError: the dataset cannot be read.
+        ArchiveError: the server cannot be asked what it has.
+    """
+    healthy(dataset)
+    run = Run(dataset, archive)
+    subjects: set[str] = set()
+    for batch in batches(dataset):
+        for parcel, plan, stored in run.compared(batch):
+            if stored is None:
+                continue
+            subjects.add(parcel.node.subject)
+            yield _node_removal(parcel, plan, stored, archive)
+    for label in sorted(subjects & archive.subjects().keys() - {""}):
+        yield Removal(Node(label), (Deletion(Node(label)),), 0)
+
+
+def remove(
+    removals: Iterable[Removal], archive: Archive, *, on_outcome: Callable[[Outcome], None] | None = None
+) -> Report:
+    """Delete what was planned. A subject goes only if it is bare by then: no demographics, experiments or resources.
+
+    Raises:
+        ArchiveError: the server cannot be asked what it has.
+    """
+    report = Report(archive.server, archive.project)
+    for removal in removals:
+        outcome = _remove(removal, archive)
+        report.add(outcome)
+        if on_outcome is not None:
+            on_outcome(outcome)
+    return report
+
+
+def _remove(removal: Removal, archive: Archive) -> Outcome:
+    try:
+        for deletion in removal.deletions:
+            _delete(deletion, archive)
+    except ArchiveError as error:
+        return Outcome(removal.node, (), failure=f"could not be removed: {error}")
+    return Outcome(removal.node, (), failure="; ".join(removal.kept))
+
+
+def _delete(deletion: Deletion, archive: Archive) -> None:
+    if deletion.resource:
+        archive.delete_resource(deletion.node, deletion.scan, deletion.resource)
+    elif deletion.node.experiment:
+        archive.delete_experiment(deletion.node)
+    elif archive.is_bare_subject(deletion.node.subject):
+        archive.delete_subject(deletion.node.subject)
+
+
+def _node_removal(parcel: Parcel, plan: NodePlan, stored: Sequence[Address], archive: Archive) -> Removal:
+    """What goes at one node: all of an experiment, or the resources that are wholly ours."""
+    if plan.obstacle:
+        return Removal(parcel.node, (), 0, (plan.obstacle,))
+    proven = {finding.address for finding in plan.findings if finding.state is State.SAME}
+    reasons = [f"{address} is not the dataset's, and stays" for address in stored if address not in proven]
+    if parcel.node.experiment:
+        foreign = archive.foreign_contents(parcel.node, {scan.id for scan in parcel.scans})
+        reasons += [f"{what} is not the dataset's, and stays" for what in foreign]
+        if not reasons:
+            return Removal(parcel.node, (Deletion(parcel.node),), len(stored))
+    groups: dict[Deletion, set[Address]] = defaultdict(set)
+    for address in stored:
+        groups[Deletion(parcel.node, address.scan, address.resource)].add(address)
+    deletions = [deletion for deletion, files in sorted(groups.items()) if files <= proven]
+    number = sum(len(groups[deletion]) for deletion in deletions)
+    return Removal(parcel.node, tuple(deletions), number, tuple(reasons))

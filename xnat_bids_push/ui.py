@@ -1,0 +1,248 @@
+"""What people see in the terminal. The door to rich."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from xnat_bids_push.errors import DatasetError
+from xnat_bids_push.model import (
+    CreateSubject,
+    ImportSession,
+    Issue,
+    NodePlan,
+    Outcome,
+    Severity,
+    State,
+)
+from xnat_bids_push.report import (
+    Report,
+    count,
+    human_size,
+    kind_of,
+    outcome_json,
+    plan_json,
+    problem_lines,
+)
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from xnat_bids_push.archive import Archive
+    from xnat_bids_push.pushing import Survey
+    from xnat_bids_push.removing import Removal
+
+_MOST = 20
+"""Lines of one kind that are shown; the rest is counted."""
+
+
+class Screen:
+    """Tells a run: as text for people, or as one JSON object per line for programs."""
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self._json, self._quiet = as_json, quiet
+        self._out = Console(highlight=False, soft_wrap=True)
+        self._err = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._progress: Progress | None = None
+        self._bytes: TaskID | None = None
+        self._sessions: TaskID | None = None
+        self._problems = 0
+
+    # ---------------------------------------------------------------- words
+
+    def say(self, text: str) -> None:
+        """A line for people; programs get none."""
+        if not (self._json or self._quiet):
+            self._out.print(escape(_plain(text)))
+
+    def note(self, text: str) -> None:
+        """A line beside the results, on stderr."""
+        if not self._quiet:
+            self._err.print(escape(_plain(text)))
+
+    def error(self, error: Exception) -> None:
+        """Why a run ended; a dataset's issues come all at once."""
+        if self._json:
+            issues = error.issues if isinstance(error, DatasetError) else ()
+            self._print_json({"event": "error", "message": str(error), "issues": [_issue_json(i) for i in issues]})
+        if isinstance(error, DatasetError):
+            self._issues(error.issues)
+            number = count(len(error.issues), "problem")
+            self._err.print(f"[red]Nothing was written:[/] the dataset has {number}.")
+        else:
+            self._err.print(f"[red]error:[/] {escape(_plain(str(error)))}")
+
+    def _issues(self, issues: tuple[Issue, ...], *, most: int = 200) -> None:
+        for issue in issues[:most]:
+            colour = "red" if issue.severity is Severity.ERROR else "yellow"
+            where = f"{issue.path}: " if issue.path else ""
+            self._err.print(f"[{colour}]{issue.severity}:[/] {escape(_plain(where + issue.message))}")
+        if len(issues) > most:
+            self._err.print(f"… and {len(issues) - most} more")
+
+    # ---------------------------------------------------------------- a plan
+
+    def plan(self, plans: Iterator[NodePlan], archive: Archive) -> bool:
+        """Show what a push would do; whether there is nothing to do."""
+        settled, states, nodes, size = True, dict.fromkeys(State, 0), 0, 0
+        for one in plans:
+            nodes += 1
+            settled = settled and one.settled
+            for finding in one.findings:
+                states[finding.state] += 1
+                size += finding.size if finding.state is State.MISSING else 0
+            if self._json:
+                self._print_json({"event": "plan"} | plan_json(one))
+            elif not one.settled:
+                self._node_plan(one)
+        if self._json:
+            total = {"settled": settled, "nodes": nodes} | {s.name.lower(): n for s, n in states.items()}
+            self._print_json({"event": "summary", "bytes_to_send": size} | total)
+        elif settled:
+            self.say(f"Nothing to do: project {archive.project} equals the dataset.")
+        else:
+            self._plan_words(states, size, archive)
+        return settled
+
+    def _plan_words(self, states: dict[State, int], size: int, archive: Archive) -> None:
+        words = [f"{count(states[State.MISSING], 'file')} to send ({human_size(size)})"]
+        words += [f"{states[State.SAME]:,} there already"] if states[State.SAME] else []
+        words += [f"{states[State.DIFFERS]:,} differ and stay as they are"] if states[State.DIFFERS] else []
+        words += [f"{states[State.UNPROVEN]:,} to be proven"] if states[State.UNPROVEN] else []
+        words += [f"{states[State.EXTRA]:,} in the archive only"] if states[State.EXTRA] else []
+        self.say(f"Project {archive.project}: {', '.join(words)}. Nothing was changed.")
+
+    def _node_plan(self, one: NodePlan) -> None:
+        missing = [finding for finding in one.findings if finding.state is State.MISSING]
+        size = human_size(sum(finding.size for finding in missing))
+        new = any(isinstance(step, ImportSession | CreateSubject) for step in one.steps)
+        sign = State.MISSING if missing else next(f.state for f in one.findings if f.state is not State.SAME)
+        what = f"{'new ' if new else ''}{kind_of(one.node)}, {count(len(missing), 'file')}, {size}"
+        if not missing:
+            what = kind_of(one.node)
+        self.say(f"{sign} {one.node}  {what}" + (f": {one.obstacle}" if one.obstacle else ""))
+        others = [f for f in one.findings if f.state not in (State.SAME, State.MISSING)]
+        for finding in others[:_MOST]:
+            reason = f"  ({finding.reason})" if finding.reason else ""
+            self.say(f"    {finding.state} {finding.path or finding.address}{reason}")
+        if len(others) > _MOST:
+            self.say(f"    … and {len(others) - _MOST} more")
+
+    # ---------------------------------------------------------------- a run
+
+    @contextmanager
+    def running(self, found: Survey | None) -> Iterator[None]:
+        """Show progress while a run goes on, if this is a terminal."""
+        if self._json or self._quiet or not self._err.is_terminal:
+            yield
+            return
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=self._err, transient=True) as progress:
+            self._progress = progress
+            self._bytes = progress.add_task("sending", total=found.size if found else None)
+            yield
+        self._progress = None
+
+    def sent(self, size: int) -> None:
+        """Bytes went out."""
+        if self._progress is not None and self._bytes is not None:
+            self._progress.advance(self._bytes, size)
+
+    def outcome(self, outcome: Outcome) -> None:
+        """A node is settled, or given up."""
+        if self._json:
+            self._print_json({"event": "outcome"} | outcome_json(outcome))
+        if outcome.done:
+            return
+        self._problems += 1
+        if self._problems <= _MOST:
+            for line in problem_lines(outcome):
+                self.note(line)
+
+    def report(self, report: Report, *, verb: str) -> None:
+        """The end of a run: is everything there, what is not, what now?"""
+        if self._json:
+            self._print_json({"event": "summary"} | report.to_json())
+            return
+        self._issues(tuple(issue for issue in report.issues if issue.severity is Severity.WARNING), most=_MOST)
+        self._left_out(report)
+        if self._problems > _MOST:
+            self.note(f"… and {self._problems - _MOST} more with problems")
+        what = f"{count(report.kinds['session'], 'session')}, {count(report.files, 'file')}, {human_size(report.size)}"
+        if report.ok:
+            self.say(_ALL_WELL[verb].format(what=what, project=report.project, server=report.server))
+            if report.sent_files or verb == "push":
+                word = "Sent" if verb == "push" else "Fetched"
+                self.say(f"{word} {count(report.sent_files, 'file')} ({human_size(report.sent_bytes)}) this time.")
+            return
+        self.note(_NOT_WELL[verb].format(problems=report.problems, nodes=report.nodes, project=report.project))
+
+    def _left_out(self, report: Report) -> None:
+        for left in report.left_out[:_MOST]:
+            self.note(f"left out: {left.path}: {left.reason}")
+        if len(report.left_out) > _MOST:
+            self.note(f"… and {len(report.left_out) - _MOST} more left out")
+
+    # ---------------------------------------------------------------- a removal
+
+    def removal(self, removals: list[Removal]) -> int:
+        """Show what would be deleted; how many things that is."""
+        number = 0
+        for removal in removals:
+            for deletion in removal.deletions:
+                number += 1
+                if self._json:
+                    self._print_json({"event": "delete", "what": str(deletion), "files": removal.files})
+                elif removal.files:
+                    self.say(f"- {deletion}  {count(removal.files, 'file')}")
+                else:
+                    self.say(f"- subject {deletion}, if it is bare by then")
+            for reason in removal.kept:
+                self.note(f"  {reason}")
+        return number
+
+    def _print_json(self, content: dict[str, object]) -> None:
+        sys.stdout.write(json.dumps(content, default=str) + "\n")
+        sys.stdout.flush()
+
+
+_ALL_WELL = {
+    "push": "Everything is there: {what} in project {project} at {server}, proven by the server's own digests.",
+    "verify": "Everything is there: {what} in project {project} at {server}, by the server's own digests.",
+    "pull": "Everything is here: {what} from project {project}, each checked against the server's digest.",
+    "remove": "Removed what this dataset had in project {project}.",
+}
+
+_NOT_WELL = {
+    "push": "Not everything is there: {problems} of {nodes} places in project {project} have problems (above). "
+    "Nothing was overwritten or deleted; push again to go on.",
+    "verify": "The archive is not equal to the dataset: {problems} of {nodes} places in project {project} differ "
+    "(above).",
+    "pull": "Not everything could be brought back: {problems} of {nodes} places of project {project} have problems "
+    "(above). Pull again into the same folder to go on.",
+    "remove": "Not everything was removed: {problems} of {nodes} places in project {project} keep something (above).",
+}
+
+
+def _issue_json(issue: Issue) -> dict[str, object]:
+    return {"severity": issue.severity, "path": issue.path, "message": issue.message}
+
+
+def _plain(text: str) -> str:
+    """Text without control characters: names on disk and words of a server may hold some."""
+    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
