@@ -625,6 +625,7 @@ def _check_is_xnat(credentials: Credentials) -> None:
 _SILENT = logging.getLogger(f"{__package__}.client")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.propagate = False
+logging.getLogger("stamina").addHandler(logging.NullHandler())  # retries are news for those who ask for them
 
 
 def _log_in(credentials: Credentials, connections: int) -> xnat.session.XNATSession:

@@ -126,7 +126,7 @@ def read(
     Raises:
         DatasetError: there is no such folder, or it is no dataset.
     """
-    folder = Path(cast("str", getattr(root, "root", root))).absolute()
+    folder = Path(root if isinstance(root, str | os.PathLike) else root.root).absolute()
     selection = selection or Selection()
     table = table or default_table()
     fault = _root_fault(folder, validate=validate)
