@@ -1,0 +1,389 @@
+"""Downloads: listings of files, single files and whole archives, and the deletion of files."""
+
+from __future__ import annotations
+
+import io
+import mimetypes
+import re
+import sqlite3
+import tarfile
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, unquote, unquote_plus
+
+from . import experiments, records, resources, views
+from .files import inside
+from .records import Entry, Resource, Scan
+from .resources import NO_RIGHT, Spot
+from .tables import table
+from .uploads import stored_name
+from .web import (
+    FORBIDDEN,
+    PLAIN,
+    Answer,
+    Call,
+    FilePart,
+    container_error,
+    empty,
+    failed,
+    not_found,
+    refuse,
+)
+
+_COLUMNS: Final = (
+    "Name",
+    "Size",
+    "URI",
+    "collection",
+    "file_tags",
+    "file_format",
+    "file_content",
+    "cat_ID",
+    "digest",
+)
+_ARCHIVES: Final = {"zip": "application/zip", "tar": "application/x-tar", "tar.gz": "application/x-gtar"}
+_TYPES: Final = {
+    "bmp": "image/bmp",
+    "gif": "image/gif",
+    "html": "text/html",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "pdf": "application/pdf",
+    "png": "image/png",
+    "svg": "image/svg+xml",
+    "tiff": "image/tiff",
+    "txt": "text/plain",
+    "xml": "text/xml",
+}
+_INNER_ARCHIVE: Final = re.compile(r"(.+?\.(?:zip|jar|rar|ear|gar|mrb))!?/(.+)")
+_CHUNK: Final = 1024 * 1024
+_BUNDLE: Final = 256 * 1024
+_LARGE: Final = 0x7FFF_0000
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file with everything that listings and archives need to know of it."""
+
+    entry: Entry
+    resource: Resource
+    path: Path
+    base_uri: str
+    session: str
+    scan: Scan | None
+
+    @property
+    def uri(self) -> str:
+        """The address of the file."""
+        return f"{self.base_uri}/resources/{self.resource.key}/files/{self.entry.uri}"
+
+
+def listing(call: Call, resource: str | None = None, **address: str) -> Answer:
+    """The files of a resource or of an object; of several sessions in one go."""
+    long_list = address.get("experiment", "")
+    if len(long_list) > call.site.behaviour.longest_list and "," in long_list:
+        return experiments.all_experiments(call)
+    found = _filtered(call, _listed(call, resource, address))
+    if call.format in _ARCHIVES:
+        return _archive(call, found, address, whole=call.flag("all") and "scan" not in address)
+    return _table(call, found)
+
+
+def get(call: Call, path: str, resource: str | None = None, **address: str) -> Answer:
+    """One file, or the files of a folder if the path ends with a slash."""
+    found = _listed(call, resource, address)
+    if not path:
+        return listing(call, resource, **address)
+    if resource is not None and not found and not _has_resource(call, resource, address):
+        raise not_found("Unable to find file.")
+    if path.endswith("/"):
+        inside_folder = [one for one in found if _in_folder(one.entry.uri, path, call)]
+        if inside_folder:
+            if call.format in _ARCHIVES:
+                return _archive(call, inside_folder, address, whole=False)
+            return _table(call, inside_folder)
+    match = _match(found, path)
+    if match is None:
+        inner = _INNER_ARCHIVE.fullmatch(path)
+        outer = _match(found, inner[1]) if inner else None
+        if inner and outer is not None:
+            return _zip_member(outer, unquote(inner[2]))
+        if call.flag("accept-not-found"):
+            return Answer(204, b"", PLAIN)
+        raise container_error(404)
+    return _file(call, match)
+
+
+def delete(call: Call, path: str = "", resource: str | None = None, **address: str) -> Answer:
+    """Delete all files whose path begins like this."""
+    wanted = {path, stored_name(path)}
+    if path.endswith("*"):
+        wanted = {name.removesuffix("*") for name in wanted}
+    with call.site.database.read() as db:
+        spot = resources.find(call, db, **address)
+        if not resources.rights_at(call, db, spot).delete:
+            raise refuse(403, NO_RIGHT)
+        found = _files_at(call, db, spot, resource, address)
+    gone = [one for one in found if one.entry.uri.startswith(tuple(wanted))]
+    if not gone:
+        raise not_found("No matched files")
+    keep = call.get("removeFiles") is not None and not call.flag("removeFiles")
+    with call.site.files.removing([] if keep else [one.path for one in gone]) as db:
+        for one in gone:
+            db.execute("DELETE FROM entry WHERE resource = ? AND uri = ?", (one.resource.key, one.entry.uri))
+        for key in {one.resource.key for one in gone}:
+            records.touch(db, key)
+            records.count_files(db, key)
+    return empty()
+
+
+def _listed(call: Call, resource: str | None, address: dict[str, str]) -> list[Listed]:
+    with call.site.database.read() as db:
+        spot = resources.find(call, db, **address)
+        if spot.is_lost:
+            raise failed()
+        if not resources.rights_at(call, db, spot).read:
+            raise refuse(403, FORBIDDEN)
+        return _files_at(call, db, spot, resource, address)
+
+
+def _has_resource(call: Call, resource: str, address: dict[str, str]) -> bool:
+    with call.site.database.read() as db:
+        spot = resources.find(call, db, **address)
+        return bool(resources.chosen(resources.resources_at(db, spot), resource))
+
+
+def _files_at(
+    call: Call, db: sqlite3.Connection, spot: Spot, name: str | None, address: dict[str, str]
+) -> list[Listed]:
+    found = resources.resources_at(db, spot, everything=call.flag("all") and name is None)
+    if name is not None:
+        found = resources.chosen(found, name)
+    entries = records.entries_of(db, [one.key for one in found])
+    sessions = {one.id: one for one in spot.experiments}
+    scans = {scan.key: scan for scan in records.scans_of(db, list(sessions))} if sessions else {}
+    files: list[Listed] = []
+    for one in found:
+        scan = scans.get(one.scan) if one.scan is not None else None
+        folder = views.resource_folder(call.site.files, db, one)
+        base = _base_uri(spot, one, scan)
+        title = sessions[one.experiment].label if one.experiment else _title(spot)
+        files += [
+            Listed(entry, one, inside(folder, entry.uri), base, title, scan) for entry in entries[one.key]
+        ]
+    return files
+
+
+def _title(spot: Spot) -> str:
+    if spot.subject is not None:
+        return spot.subject.label
+    return spot.project.id if spot.project else ""
+
+
+def _base_uri(spot: Spot, resource: Resource, scan: Scan | None) -> str:
+    start = "/data"
+    if spot.subject is not None:
+        project = spot.project.id if spot.project else spot.subject.project
+        start = f"/data/projects/{project}/subjects/{spot.subject.id}"
+    elif resource.project is not None:
+        start = f"/data/projects/{resource.project}"
+    if resource.experiment is not None:
+        start += f"/experiments/{resource.experiment}"
+    return f"{start}/scans/{scan.id}" if scan is not None else start
+
+
+def _filtered(call: Call, found: list[Listed]) -> list[Listed]:
+    for name, pick in (("file_content", "content"), ("file_format", "format")):
+        wanted = call.get(name)
+        if wanted is not None:
+            found = [one for one in found if (getattr(one.entry, pick) or "") in wanted.split(",")]
+    return found
+
+
+def _table(call: Call, found: Sequence[Listed]) -> Answer:
+    rows = [
+        {
+            "Name": one.entry.name,
+            "Size": "" if one.entry.size is None else str(one.entry.size),
+            "URI": one.uri,
+            "collection": one.resource.label,
+            "file_tags": one.entry.tags or "",
+            "file_format": one.entry.format or "",
+            "file_content": one.entry.content or "",
+            "cat_ID": str(one.resource.key),
+            "digest": one.entry.digest or "",
+        }
+        for one in found
+    ]
+    return table(call.format, _COLUMNS, rows, total=False)
+
+
+def _in_folder(uri: str, path: str, call: Call) -> bool:
+    names = {path, unquote(path)}
+    folder = next((name for name in names if uri.startswith(name) and uri != name), None)
+    if folder is None:
+        return False
+    deep = call.get("recursive") is None or call.flag("recursive")
+    return deep or "/" not in uri[len(folder) :]
+
+
+def _match(found: Sequence[Listed], path: str) -> Listed | None:
+    """The file of that name; the name as sent goes first, then what it decodes to."""
+    by_name = {one.entry.uri: one for one in found}
+    names = (path, stored_name(path), unquote(path), unquote_plus(path))
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def _file(call: Call, found: Listed) -> Answer:
+    try:
+        size = found.path.stat().st_size
+    except OSError as error:
+        raise container_error(404) from error
+    answer = Answer(200, FilePart(found.path, 0, size), _TYPES.get(found.path.suffix[1:], "application/octet-stream"))
+    answer.headers += [
+        ("Content-Disposition", _disposition(found.entry.name)),
+        ("Accept-Ranges", "bytes"),
+    ]
+    wanted = _range(call.headers.get("range", ""), size)
+    if wanted is not None:
+        start, end = wanted
+        answer.status = 206
+        answer.body = FilePart(found.path, start, end - start + 1)
+        answer.headers.append(("Content-Range", f"bytes {start}-{end}/{size}"))
+    return answer
+
+
+def _disposition(name: str) -> str:
+    plain = name.encode("ascii", "replace").decode().replace("\\", "_").replace('"', "_")
+    plain = "".join(letter if letter.isprintable() else "_" for letter in plain)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
+
+
+def _range(header: str, size: int) -> tuple[int, int] | None:
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", header.strip())
+    if match is None or (not match[1] and not match[2]):
+        return None
+    if not match[1]:
+        start, end = max(size - int(match[2]), 0), size - 1
+    else:
+        start, end = int(match[1]), min(int(match[2] or size - 1), size - 1)
+    return (start, end) if start <= end else None
+
+
+def _zip_member(outer: Listed, name: str) -> Answer:
+    try:
+        with zipfile.ZipFile(outer.path) as archive:
+            archive.getinfo(name)
+    except (KeyError, OSError, zipfile.BadZipFile) as error:
+        raise container_error(404) from error
+
+    def chunks() -> Iterator[bytes]:
+        with zipfile.ZipFile(outer.path) as archive, archive.open(name) as member:
+            while chunk := member.read(_CHUNK):
+                yield chunk
+
+    kind = mimetypes.guess_type(name)[0]
+    return Answer(200, chunks(), kind if kind == "text/plain" else "application/octet-stream")
+
+
+# Archives
+
+
+def _archive(call: Call, found: Sequence[Listed], address: dict[str, str], *, whole: bool) -> Answer:
+    if not found:
+        raise not_found()
+    kind = call.format or "zip"
+    structure = call.get("structure") or ""
+    members = [(_member_name(one, structure, whole=whole), one.path) for one in found]
+    stream = _zip_stream(members) if kind == "zip" else _tar_stream(members, packed=kind == "tar.gz")
+    name = address.get("experiment") or address.get("subject") or address.get("project") or "files"
+    answer = Answer(200, stream, _ARCHIVES[kind])
+    answer.headers.append(("Content-Disposition", _disposition(f"{name}.{kind}")))
+    return answer
+
+
+def _member_name(one: Listed, structure: str, *, whole: bool) -> str:
+    """Where a file lies in an archive; the type of its scan is left out if the whole session is fetched."""
+    kind = re.sub(r"\W+", "_", one.scan.kind) if one.scan else ""
+    label, uri = one.resource.label, one.entry.uri
+    if structure == "improved":
+        scan = f"scans/{one.scan.id}{'_' + kind if kind else ''}" if one.scan else "resources"
+        return f"{scan}/{label}/{uri}"
+    if structure == "simplified":
+        scan = f"/scans/{one.scan.id}" if one.scan else ""
+        return f"{one.session}{scan}/{label}/{uri}"
+    scan = f"/scans/{one.scan.id}{'-' + kind if kind and not whole else ''}" if one.scan else ""
+    return f"{one.session}{scan}/resources/{label}/files/{uri}"
+
+
+class _Sink(io.RawIOBase):
+    """Takes what an archiver writes until it is fetched."""
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self.size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        chunk = bytes(data)  # type: ignore[call-overload]  # any buffer, as RawIOBase says
+        self.chunks.append(chunk)
+        self.size += len(chunk)
+        return len(chunk)
+
+    def fetch(self) -> bytes:
+        chunk = b"".join(self.chunks)
+        self.chunks, self.size = [], 0
+        return chunk
+
+
+def _zip_stream(members: Iterable[tuple[str, Path]]) -> Iterator[bytes]:
+    """A zip archive, made while it is sent. What is compressed already stays as it is."""
+    sink = _Sink()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=0) as archive:
+        for name, path in members:
+            try:
+                source = path.open("rb")
+            except OSError:
+                continue
+            with source:
+                large = path.stat().st_size >= _LARGE
+                with archive.open(name, "w", force_zip64=large) as member:
+                    while chunk := source.read(_CHUNK):
+                        member.write(chunk)
+                        if sink.size >= _BUNDLE:
+                            yield sink.fetch()
+            if sink.size >= _BUNDLE:
+                yield sink.fetch()
+    yield sink.fetch()
+
+
+def _tar_stream(members: Iterable[tuple[str, Path]], *, packed: bool) -> Iterator[bytes]:
+    """A tar archive, made while it is sent."""
+    sink = _Sink()
+    with tarfile.open(fileobj=sink, mode="w|gz" if packed else "w|") as archive:  # type: ignore[call-overload]
+        for name, path in members:
+            try:
+                source = path.open("rb")
+            except OSError:
+                continue
+            with source:
+                info = tarfile.TarInfo(name)
+                info.size = path.stat().st_size
+                archive.addfile(info)
+                written = 0
+                while written < info.size and (chunk := source.read(min(_CHUNK, info.size - written))):
+                    archive.fileobj.write(chunk)  # type: ignore[union-attr]  # open, hence not None
+                    written += len(chunk)
+                    if sink.size >= _BUNDLE:
+                        yield sink.fetch()
+                padding = -info.size % tarfile.BLOCKSIZE
+                archive.fileobj.write(b"\0" * padding)  # type: ignore[union-attr]
+                archive.offset += info.size + padding
+    yield sink.fetch()
+
+

@@ -1,0 +1,154 @@
+"""Listings: projects, subjects, experiments and scans as tables with the columns that are asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from . import schema, shortcuts
+from .items import Item, show
+
+_CONDITION: Final = re.compile(r"\[[^\]]*\]")
+
+
+@dataclass(slots=True)
+class Source:
+    """One object as the listings see it: its item, and values in lower case paths that are not among its fields."""
+
+    item: Item
+    own: Mapping[str, str] = field(default_factory=dict)
+    joined: Mapping[str, str] = field(default_factory=dict)
+
+    def look(self, path: str) -> str:
+        """The text at a full path, for example ``xnat:mrSessionData/date``; empty where there is none."""
+        if path.lower() in self.joined:
+            return self.joined[path.lower()]
+        root, _, rest = path.partition("/")
+        if not schema.extends(self.item.type, root):
+            return ""
+        if rest.lower() in self.own:
+            return self.own[rest.lower()]
+        return _value(self.item, _CONDITION.sub("", rest))
+
+
+def paths_of(base: Mapping[str, str]) -> dict[str, str]:
+    """Short names with the read-only ones that listings add."""
+    root = next(iter(base.values())).partition("/")[0]
+    return {**base, **{name: f"{root}/{path}" for name, path in shortcuts.READ_ONLY.items()}}
+
+
+def requested(text: str | None, defaults: Sequence[str], known: Mapping[str, str]) -> list[str]:
+    """The columns that a query names, without those that do not exist."""
+    if text is None or text == "DEFAULT":
+        return list(defaults)
+    names = [name.strip() for name in text.split(",")]
+    return [name for name in names if name in known or ("/" in name and _exists(name))]
+
+
+def root_of(default: str, names: Sequence[str], known: Mapping[str, str]) -> str:
+    """The type that is listed: the default one, or a more special one that a column or filter belongs to."""
+    root = default
+    for name in names:
+        path = known.get(name, name)
+        found = schema.type_named(path.partition("/")[0])
+        if found is not None and found.name != root and schema.extends(found.name, root):
+            root = found.name
+    return root
+
+
+def column_name(name: str, known: Mapping[str, str]) -> str:
+    """How a column is called in the answer: by its short name, or by its path in lower case."""
+    if name in known:
+        return name
+    path = name.lower()
+    return next((short for short, full in known.items() if full.lower() == path), path)
+
+
+def full_path(name: str, known: Mapping[str, str]) -> str:
+    """The path of a column."""
+    return known.get(name, name)
+
+
+def matches(text: str, wanted: str) -> bool:
+    """Whether a value fits a filter: a comma list of texts, with ``*`` or ``%`` for anything.
+
+    >>> matches("sub-01", "sub-*,x")
+    True
+    """
+    for one in wanted.split(","):
+        parts = [re.escape(part) for part in re.split(r"[*%]", one)]
+        if re.fullmatch(".*".join(parts), text):
+            return True
+    return False
+
+
+def expand_rows(source: Source, names: Sequence[str], known: Mapping[str, str]) -> list[dict[str, str]]:
+    """The rows of one object: one, or one for each member of the lists that columns point into."""
+    rows: list[dict[str, str]] = [{}]
+    lists: dict[str, list[str]] = {}
+    for name in names:
+        path = full_path(name, known)
+        many = _list_in(path)
+        if many is not None and schema.extends(source.item.type, path.partition("/")[0]):
+            lists.setdefault(many, []).append(name)
+            continue
+        for row in rows:
+            row[column_name(name, known)] = source.look(path)
+    for many, some in lists.items():
+        members = source.item.children.get(many, [])
+        rows = [
+            row | {column_name(name, known): _member_value(member, full_path(name, known), many) for name in some}
+            for row in rows
+            for member in (members or [None])
+        ]
+    return rows
+
+
+def _member_value(member: Item | None, path: str, many: str) -> str:
+    if member is None:
+        return ""
+    rest = path.partition("/")[2][len(many) + 1 :]
+    return _value(member, _CONDITION.sub("", rest))
+
+
+def _list_in(path: str) -> str | None:
+    """The list of child objects that a path leads into, if it asks for all of its members."""
+    root, _, rest = path.partition("/")
+    found = schema.type_named(root)
+    if found is None or "[" in path:
+        return None
+    for child in found.children.values():
+        if child.many and rest.lower().startswith(f"{child.path.lower()}/"):
+            return child.path
+    return None
+
+
+def _exists(path: str) -> bool:
+    root, _, rest = path.partition("/")
+    found = schema.type_named(root)
+    return found is not None and _path_exists(found.name, _CONDITION.sub("", rest))
+
+
+def _path_exists(kind: str, path: str) -> bool:
+    if schema.field_of(kind, path) or path.startswith(("meta/", "extension_item/")):
+        return True
+    for child in schema.types()[kind].children.values():
+        prefix = f"{child.path.lower()}/"
+        if path.lower().startswith(prefix):
+            inner = path[len(prefix) :]
+            kinds = [name for name in schema.types() if schema.extends(name, child.type)]
+            return any(_path_exists(name, inner) for name in kinds)
+    return False
+
+
+def _value(item: Item, path: str) -> str:
+    known = schema.field_of(item.type, path)
+    if known is not None:
+        value = item.fields.get(known.path)
+        return "" if value is None else show(value)
+    for name, some in item.children.items():
+        if some and path.lower().startswith(f"{name.lower()}/"):
+            return _value(some[0], path[len(name) + 1 :])
+    return ""

@@ -1,0 +1,238 @@
+"""From what a client sends, query fields or a document, to an item."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from lxml import etree
+
+from . import schema
+from .items import Item
+from .values import BadValue, FatalValue, parse
+
+DELETE: Final = "NULL"
+"""The text that removes a value."""
+
+_SEGMENT: Final = re.compile(r"([^/\[\]]+)(?:\[([^\]]*)\])?(?:/|$)")
+_XSI_TYPE: Final = "{http://www.w3.org/2001/XMLSchema-instance}type"
+_CONCRETE: Final = {
+    "xnat:abstractDemographicData": "xnat:demographicData",
+    "xnat:abstractSubjectMetadata": "xnat:subjectMetadata",
+    "xnat:abstractResource": "xnat:resourceCatalog",
+}
+
+
+class UnknownType(LookupError):
+    """A data type that the schema does not have."""
+
+
+class UnknownField(LookupError):
+    """A field that the type does not have."""
+
+
+class BadDocument(ValueError):
+    """A document that is not well-formed, or has unknown elements."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """An item as a client wants it, with the complaints about its values."""
+
+    item: Item
+    errors: list[str] = field(default_factory=list)
+    fatal: bool = False
+    removed: list[str] = field(default_factory=list)
+
+    def put(self, target: Item, known: schema.Field, text: str) -> None:
+        """Set one field from its text, or note why that is impossible."""
+        try:
+            target.fields[known.path] = parse(known, text)
+        except BadValue as error:
+            self.errors.append(str(error))
+        except FatalValue:
+            self.fatal = True
+
+
+def expand(query: Mapping[str, str], shortcuts: Mapping[str, str]) -> dict[str, str]:
+    """Query fields with full paths: the prefixed ones first, then those given by a short name."""
+    fields = {key: text for key, text in query.items() if ":" in key and "/" in key}
+    fields.update({path: query[name] for name, path in shortcuts.items() if name in query})
+    return fields
+
+
+def implied_type(query: Mapping[str, str]) -> str | None:
+    """The data type that a query names by ``xsiType`` or by the prefix of its first field."""
+    if "xsiType" in query:
+        return query["xsiType"]
+    return next((key.partition("/")[0] for key in query if ":" in key and "/" in key), None)
+
+
+def fill(draft: Draft, fields: Mapping[str, str]) -> None:
+    """Set query fields one after the other; UnknownField at the first one that the type should have and has not."""
+    for key, text in fields.items():
+        root, _, path = key.partition("/")
+        found = schema.type_named(root)
+        if found is None or not schema.extends(draft.item.type, found.name) or text == "":
+            continue
+        _set(draft, path, text)
+
+
+def new_item(name: str) -> Item:
+    """An empty item of a type; UnknownType if there is no such type."""
+    found = schema.type_named(name)
+    if found is None:
+        raise UnknownType(name)
+    return Item(found.name)
+
+
+def read_document(data: bytes) -> Draft:
+    """The item of an XML document; BadDocument if it cannot be one."""
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    try:
+        root = etree.fromstring(data, parser)
+    except etree.XMLSyntaxError as error:
+        raise BadDocument(str(error)) from error
+    if root.getroottree().docinfo.doctype or root.getroottree().docinfo.internalDTD is not None:
+        raise BadDocument("DOCTYPE is not allowed")
+    found = schema.type_of_element(_prefixed(root.tag)) or schema.type_named(root.get(_XSI_TYPE, ""))
+    if found is None:
+        raise BadDocument(f"unknown element {root.tag}")
+    draft = Draft(Item(found.name))
+    _read_attributes(draft, draft.item, root, "")
+    _read_children(draft, draft.item, root, "")
+    return draft
+
+
+def _set(draft: Draft, path: str, text: str) -> None:
+    target, rest, trail = _descend(draft.item, path)
+    known = schema.field_of(target.type, rest)
+    if known is None:
+        raise UnknownField(path)
+    if text == DELETE:
+        target.fields.pop(known.path, None)
+        if target is draft.item:
+            draft.removed.append(known.path)
+    else:
+        draft.put(target, known, text)
+    _prune(trail)
+
+
+def _descend(item: Item, path: str) -> tuple[Item, str, list[tuple[Item, str]]]:
+    """Follow a path through child objects to the item that holds the field; the trail allows to prune empty ones."""
+    trail: list[tuple[Item, str]] = []
+    prefix = ""
+    for match in _SEGMENT.finditer(path):
+        name, condition = match[1], match[2]
+        prefix += name
+        child = schema.child_of(item.type, prefix)
+        if child is None:
+            prefix += "/"
+            continue
+        trail.append((item, child.path))
+        item = _child(item, child, condition or "")
+        prefix = ""
+    return item, prefix.removesuffix("/"), trail
+
+
+def _child(item: Item, child: schema.Child, condition: str) -> Item:
+    some = item.children.setdefault(child.path, [])
+    key, _, value = condition.removeprefix("@").partition("=")
+    if key == "xsi:type" and schema.type_named(value) is None:
+        raise UnknownField(condition)
+    if child.many and key and key != "xsi:type":
+        found = next((one for one in some if one.fields.get(key) == value), None)
+        if found is None:
+            found = Item(child.type, {key: value})
+            some.append(found)
+        return found
+    if not some:
+        some.append(Item(value if key == "xsi:type" else child.type))
+    return some[0]
+
+
+def _prune(trail: list[tuple[Item, str]]) -> None:
+    for item, path in reversed(trail):
+        item.children[path] = [child for child in item.children[path] if not _says_nothing(child)]
+        if not item.children[path]:
+            del item.children[path]
+
+
+def _says_nothing(child: Item) -> bool:
+    return not set(child.fields) - {"name"} and not any(child.children.values())
+
+
+def _prefixed(tag: str) -> str:
+    namespace, _, local = tag.removeprefix("{").rpartition("}")
+    return f"xnat:{local}" if namespace == schema.NAMESPACES["xnat"] else local
+
+
+def _local(element: etree._Element) -> str:
+    return etree.QName(element).localname
+
+
+def _read_attributes(draft: Draft, item: Item, element: etree._Element, prefix: str) -> None:
+    for name, text in element.attrib.items():
+        if name.startswith("{"):
+            continue
+        known = schema.field_of(item.type, prefix + name)
+        if known is None:
+            raise BadDocument(f"unknown attribute {name} of {_local(element)}")
+        if text:
+            draft.put(item, known, text)
+
+
+def _read_children(draft: Draft, item: Item, element: etree._Element, prefix: str) -> None:
+    for inner in element.iterchildren(tag=etree.Element):
+        path = prefix + _local(inner)
+        child = schema.child_of(item.type, path)
+        if child is not None:
+            item.children.setdefault(child.path, []).append(_read_child(draft, child, inner))
+            continue
+        known = schema.field_of(item.type, path)
+        if known is None and not _has_below(item.type, path):
+            raise BadDocument(f"unknown element {path}")
+        text = (inner.text or "").strip() if len(inner) == 0 else ""
+        if known is not None and text:
+            draft.put(item, known, text)
+        _read_attributes(draft, item, inner, f"{path}/")
+        _read_children(draft, item, inner, f"{path}/")
+
+
+def _read_child(draft: Draft, child: schema.Child, element: etree._Element) -> Item:
+    name = element.get(_XSI_TYPE) or _CONCRETE.get(child.type, child.type)
+    found = schema.type_named(name)
+    if found is None or not (child.text or schema.extends(found.name, child.type)):
+        raise BadDocument(f"unknown type {name}")
+    item = Item(found.name)
+    _read_attributes(draft, item, element, "")
+    own_text = _own_text_field(item.type, child)
+    if own_text is not None and element.text:
+        draft.put(item, own_text, element.text)
+    _read_children(draft, item, element, "")
+    return item
+
+
+def _own_text_field(kind: str, child: schema.Child) -> schema.Field | None:
+    if kind == "xnat:addField":
+        return schema.field_of(kind, "addField")
+    return schema.field_of(kind, child.path.rsplit("/", 1)[-1]) if child.text else None
+
+
+def _has_below(kind: str, path: str) -> bool:
+    found = schema.type_named(kind)
+    below = f"{path.lower()}/"
+    return found is not None and any(key.startswith(below) for key in (*found.fields, *found.children))
+
+
+def escaped(text: str) -> str:
+    """A query text as XNAT stores it.
+
+    >>> escaped("a & b <c>")
+    'a &amp; b &lt;c&gt;'
+    """
+    for plain, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&apos;")):
+        text = text.replace(plain, entity)
+    return text

@@ -1,0 +1,259 @@
+"""Projects: created, edited, listed, opened to others, deleted."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+
+from . import finding, listings, loading, records, rights, shortcuts, views
+from .items import Item
+from .records import Project
+from .tables import table
+from .web import BAD_REQUEST, FORBIDDEN, NOT_FOUND, Answer, Call, empty, not_found, refuse, text
+
+_DEFAULT_COLUMNS = ("ID", "secondary_ID", "name", "description", "pi_firstname", "pi_lastname")
+_ACCESSIBILITY = ("public", "protected", "private")
+_SETTINGS = ("quarantine_code", "prearchive_code", "current_arc", "scan_type_mapping")
+
+
+def put(call: Call, project: str, setting: str = "") -> Answer:
+    """Create or edit a project, or change one of its settings."""
+    with call.site.database.write() as db:
+        found = finding.project(call, db, project)
+        if setting and found is None:
+            raise refuse(400, f"You can't set the '{setting.partition('/')[0]}' attribute without specifying the project.")
+        if found is not None:
+            _check_edit(call, db, found)
+        if setting:
+            if setting.partition("/")[0] not in _SETTINGS:
+                raise refuse(400, BAD_REQUEST)
+            return empty()
+        _save(call, db, project, found)
+    return empty()
+
+
+def get(call: Call, project: str) -> Answer:
+    """One project."""
+    with call.site.database.read() as db:
+        found = finding.project(call, db, project)
+        if found is None:
+            raise not_found("Unable to find the specified experiment.")
+        return views.represent(call, views.project_item(call.site.files, db, found), found.inserted)
+
+
+def delete(call: Call, project: str) -> Answer:
+    """Delete a project; its ID is never given out again."""
+    with call.site.database.read() as db:
+        found = finding.project(call, db, project)
+        if found is None:
+            raise refuse(400, BAD_REQUEST)
+        if not rights.in_project(db, call.user, found).manage:
+            raise refuse(403, FORBIDDEN)
+    folder = call.site.files.project_folder(found.id)
+    with call.site.files.removing([folder] if call.flag("removeFiles") else []) as db:
+        _forget(db, found.id)
+    return empty()
+
+
+def listing(call: Call) -> Answer:
+    """All projects that the user sees."""
+    known = listings.paths_of(shortcuts.PROJECT)
+    names = listings.requested(call.get("columns"), _DEFAULT_COLUMNS, known)
+    with call.site.database.read() as db:
+        seen = [one for one in records.all_projects(db) if rights.in_project(db, call.user, one).see]
+    rows = []
+    for one in seen:
+        source = listings.Source(one.item, {"meta/insert_date": one.inserted, "id": one.id})
+        row = {name: source.look(listings.full_path(name, known)) for name in names}
+        rows.append(row | {"URI": f"/data/projects/{one.id}"})
+    return table(call.format, _with_uri(names), rows)
+
+
+def get_accessibility(call: Call, project: str) -> Answer:
+    """Who sees a project."""
+    with call.site.database.read() as db:
+        found = finding.project(call, db, project)
+    if found is None:
+        raise not_found(f"Could not find the project with ID '{project}'")
+    return text(found.accessibility)
+
+
+def put_accessibility(call: Call, project: str, wanted: str) -> Answer:
+    """Open or close a project; a word that is none closes it."""
+    with call.site.database.write() as db:
+        found = finding.project(call, db, project)
+        if found is None:
+            raise not_found(f"Could not find the project with ID '{project}'")
+        if not rights.in_project(db, call.user, found).manage:
+            raise refuse(403, FORBIDDEN)
+        chosen = wanted if wanted in _ACCESSIBILITY else "private"
+        records.save_project(db, replace(found, accessibility=chosen))
+    return text(chosen)
+
+
+def users(call: Call, project: str) -> Answer:
+    """The people of a project."""
+    with call.site.database.read() as db:
+        found = finding.project(call, db, project)
+        if found is None:
+            raise not_found(
+                f"The project ID {project} does not appear to be a valid project ID. Please verify your information."
+            )
+        return _users_table(call, db, found.id)
+
+
+def put_user(call: Call, project: str, group: str, login: str) -> Answer:
+    """Give somebody a role; an unknown login changes nothing."""
+    with call.site.database.write() as db:
+        found = _managed(call, db, project)
+        role = _role(found, group)
+        known = db.execute("SELECT 1 FROM user WHERE login = ?", (login,)).fetchone()
+        if role and known:
+            db.execute("INSERT OR REPLACE INTO role VALUES (?, ?, ?)", (found.id, login, role))
+        return _users_table(call, db, found.id)
+
+
+def delete_user(call: Call, project: str, group: str, login: str) -> Answer:
+    """Take a role away."""
+    with call.site.database.write() as db:
+        found = _managed(call, db, project)
+        role = _role(found, group)
+        db.execute("DELETE FROM role WHERE project = ? AND login = ? AND role = ?", (found.id, login, role))
+        return _users_table(call, db, found.id)
+
+
+def _check_edit(call: Call, db: sqlite3.Connection, found: Project) -> None:
+    # Those who may edit something in the project are told apart from those who may not only by the text.
+    allowed = rights.in_project(db, call.user, found)
+    if allowed.manage:
+        return
+    if allowed.edit:
+        raise refuse(403, "User account doesn't have permission to edit this project.")
+    raise refuse(403, f"User {call.user.login} doesn't have permission to edit the project {found.id}")
+
+
+def _save(call: Call, db: sqlite3.Connection, name: str, found: Project | None) -> None:
+    draft = loading.load(
+        call, shortcuts.PROJECT, template=found.item if found else None, data_type="xnat:projectData"
+    ) or loading.Draft(Item("xnat:projectData"))
+    item = draft.item
+    if item.type != "xnat:projectData":
+        raise refuse(422, "Only xnat:Project documents can be PUT to this address.")
+    project_id = found.id if found else item.text("ID") or name
+    if item.text("ID") not in (None, project_id) or project_id.lower() not in (name.lower(), project_id.lower()):
+        raise refuse(417, "The project ID for the REST call must match the value in submitted request body.")
+    if project_id.lower() != name.lower() and found is None:
+        raise refuse(417, "The project ID for the REST call must match the value in submitted request body.")
+    if not finding.LABEL.fullmatch(project_id):
+        raise refuse(417, "Invalid character in project ID.")
+    if found is None:
+        _check_new(db, project_id)
+    item.fields["ID"] = project_id
+    item.fields.setdefault("secondary_ID", project_id)
+    item.fields.setdefault("name", project_id)
+    _check_conflicts(db, project_id, item)
+    loading.check(draft)
+    _store(call, db, project_id, item, found)
+
+
+def _check_new(db: sqlite3.Connection, project_id: str) -> None:
+    if records.project_by_id(db, project_id) is not None:
+        raise refuse(403, "User account doesn't have permission to edit this project.")
+    if db.execute("SELECT 1 FROM burnt WHERE id = ?", (project_id,)).fetchone():
+        raise refuse(
+            403, f"Project '{project_id}' was used in a previously deleted project and cannot be reused."
+        )
+
+
+def _names(item: Item) -> set[str]:
+    own = (item.text("ID"), item.text("secondary_ID"), item.text("name"), *records.aliases(item))
+    return {name.lower() for name in own if name}
+
+
+def _check_conflicts(db: sqlite3.Connection, project_id: str, item: Item) -> None:
+    mine = _names(item)
+    for other in records.all_projects(db):
+        if other.id != project_id and mine & _names(other.item):
+            raise refuse(
+                409, f"Requested new project conflicts with existing projects: {', '.join(sorted(mine & _names(other.item)))}"
+            )
+
+
+def _store(call: Call, db: sqlite3.Connection, project_id: str, item: Item, found: Project | None) -> None:
+    wanted = call.get("accessibility")
+    if found is None:
+        chosen = (wanted if wanted in _ACCESSIBILITY else "private") if wanted else "protected"
+        records.save_project(db, Project(project_id, item, chosen, records.now(), call.user.login))
+        db.execute("INSERT OR REPLACE INTO role VALUES (?, ?, 'Owners')", (project_id, call.user.login))
+        return
+    chosen = (wanted if wanted in _ACCESSIBILITY else "private") if wanted else found.accessibility
+    records.save_project(db, replace(found, item=item, accessibility=chosen))
+
+
+def _forget(db: sqlite3.Connection, project: str) -> None:
+    for row in db.execute("SELECT id FROM experiment WHERE project = ?", (project,)).fetchall():
+        forget_experiment(db, row[0])
+    for row in db.execute("SELECT id FROM subject WHERE project = ?", (project,)).fetchall():
+        forget_subject(db, row[0])
+    for row in db.execute("SELECT key FROM resource WHERE project = ?", (project,)).fetchall():
+        records.drop_resource(db, row[0])
+    db.execute("DELETE FROM share WHERE project = ?", (project,))
+    db.execute("DELETE FROM role WHERE project = ?", (project,))
+    db.execute("DELETE FROM project WHERE id = ?", (project,))
+    db.execute("INSERT OR IGNORE INTO burnt VALUES (?)", (project,))
+
+
+def forget_subject(db: sqlite3.Connection, subject: str) -> None:
+    """Remove a subject and its resources from the database."""
+    for row in db.execute("SELECT key FROM resource WHERE subject = ?", (subject,)).fetchall():
+        records.drop_resource(db, row[0])
+    db.execute("DELETE FROM share WHERE kind = 'subject' AND id = ?", (subject,))
+    db.execute("DELETE FROM subject WHERE id = ?", (subject,))
+
+
+def forget_experiment(db: sqlite3.Connection, experiment: str) -> None:
+    """Remove an experiment, its scans and resources from the database."""
+    db.execute(
+        "DELETE FROM entry WHERE resource IN (SELECT key FROM resource WHERE experiment = ?)", (experiment,)
+    )
+    db.execute("DELETE FROM resource WHERE experiment = ?", (experiment,))
+    db.execute("DELETE FROM scan WHERE experiment = ?", (experiment,))
+    db.execute("DELETE FROM share WHERE kind = 'experiment' AND id = ?", (experiment,))
+    db.execute("DELETE FROM experiment WHERE id = ?", (experiment,))
+
+
+def _managed(call: Call, db: sqlite3.Connection, name: str) -> Project:
+    found = finding.project(call, db, name)
+    if found is None:
+        raise not_found(NOT_FOUND)
+    if not rights.in_project(db, call.user, found).manage:
+        raise refuse(403, FORBIDDEN)
+    return found
+
+
+def _role(found: Project, group: str) -> str | None:
+    names = {f"{found.id}_{ending}": role for role, ending in rights.ROLES.items()}
+    return group if group in rights.ROLES else names.get(group)
+
+
+def _users_table(call: Call, db: sqlite3.Connection, project: str) -> Answer:
+    rows = [
+        {
+            "GROUP_ID": f"{project}_{rights.ROLES[row['role']]}",
+            "displayname": row["role"],
+            "email": row["email"],
+            "firstname": row["firstname"],
+            "lastname": row["lastname"],
+            "login": row["login"],
+        }
+        for row in db.execute(
+            "SELECT r.role, u.* FROM role r JOIN user u ON u.login = r.login WHERE r.project = ? ORDER BY u.login",
+            (project,),
+        )
+    ]
+    columns = ("GROUP_ID", "displayname", "login", "firstname", "lastname", "email")
+    return table(call.format, columns, rows)
+
+
+def _with_uri(names: list[str]) -> list[str]:
+    return [*(name for name in dict.fromkeys(names) if name != "URI"), "URI"]

@@ -1,0 +1,59 @@
+"""Tables: listings as JSON, CSV, XML or HTML."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from xml.sax.saxutils import escape
+
+from .web import JSON, Answer
+
+Row = Mapping[str, str]
+
+
+def table(kind: str | None, columns: Sequence[str], rows: Sequence[Row], *, total: bool = True) -> Answer:
+    """A listing in the requested format; JSON unless something else is asked for."""
+    if kind == "csv":
+        return Answer(200, _csv(columns, rows).encode(), "text/csv")
+    if kind == "xml":
+        return Answer(200, _xml(columns, rows).encode(), "text/xml")
+    if kind == "html":
+        return Answer(200, _html(columns, rows).encode(), "text/html")
+    result: dict[str, object] = {"Result": [{name: row.get(name, "") for name in columns} for row in rows]}
+    if total:
+        result["totalRecords"] = str(len(rows))
+    return Answer(200, to_json({"ResultSet": result}), JSON)
+
+
+def to_json(value: object) -> bytes:
+    """Compact JSON in UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Row]) -> str:
+    lines = [",".join(columns)]
+    lines += [",".join(_quoted(row.get(name, "")) for name in columns) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def _xml(columns: Sequence[str], rows: Iterable[Row]) -> str:
+    head = "".join(f"<column>{escape(name)}</column>" for name in columns)
+    body = "".join(
+        "<row>" + "".join(f"<cell>{escape(row.get(name, ''))}</cell>" for name in columns) + "</row>" for row in rows
+    )
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f'<ResultSet><results><columns>{head}</columns><rows>{body}</rows></results></ResultSet>\n'
+    )
+
+
+def _html(columns: Sequence[str], rows: Iterable[Row]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(row.get(name, ''))}</td>" for name in columns) + "</tr>" for row in rows
+    )
+    return f"<html><body><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></body></html>\n"
