@@ -197,26 +197,23 @@ class Archive:
         """Create an experiment with its scans and files in one request; the answer is its ID.
 
         Raises:
-            Rejected: the label exists already, or XNAT refuses the document; nothing has changed.
+            Unavailable: among others with a plain 500, which XNAT also gives for a label that exists (and then
+                changes nothing) and for a document that it refuses: only a look at its listing tells.
         """
-        answer = self._session.post(
-            "/data/services/import",
-            {"import-handler": "XAR", "inbody": "true"},
-            data=session_archive(
-                step.parcel,
-                step.files,
-                project=self.project,
-                element=element,
-                table=table,
-                sent=sent,
-                watch=watch,
-            ),
-            content_type="application/zip",
-            refusal="XNAT refused the session's import (it may exist in a state that XNAT does not list)",
+        body = session_archive(
+            step.parcel, step.files, project=self.project, element=element, table=table, sent=sent, watch=watch
         )
+        path, query = "/data/services/import", {"import-handler": "XAR", "inbody": "true"}
+        try:
+            answer = self._session.post(path, query, data=body, content_type="application/zip")
+        except Unavailable as error:
+            if error.status != 500:
+                raise
+            words = "XNAT did not import the session: you may lack the right to, or it exists unlisted, or XNAT failed"
+            raise Unavailable(words, method="POST", path=path, status=500) from error
         found = re.search(r"experiments/(\S+)", answer.text)
         if found is None:
-            raise Unavailable("the import's answer names no experiment", method="POST", path="/data/services/import")
+            raise Unavailable("the import's answer names no experiment", method="POST", path=path)
         return found[1]
 
     def fill_resource(self, step: FillResource, *, table: Table, sent: Sent, watch: Watch) -> None:
@@ -411,11 +408,8 @@ class _Session:
         *,
         data: Iterator[bytes] | None = None,
         content_type: str = "",
-        refusal: str = "",
     ) -> requests.Response:
-        return self._request(
-            "POST", path, query, data=data, content_type=content_type, timeout=LONG_TIMEOUT, refusal=refusal
-        )
+        return self._request("POST", path, query, data=data, content_type=content_type, timeout=LONG_TIMEOUT)
 
     def delete(self, path: str) -> None:
         self._request("DELETE", path, {"removeFiles": "true"}, timeout=LONG_TIMEOUT)

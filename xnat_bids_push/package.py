@@ -21,9 +21,6 @@ from xnat_bids_push.model import BidsFile, Md5, Parcel, Placed, Scan
 _XNAT = "http://nrg.wustl.edu/xnat"
 _CATALOG = "http://nrg.wustl.edu/catalog"
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
-_CONTAINER = "files"
-"""The archive's one folder beside the document. XNAT strips whichever folder that is, ``SCANS`` included."""
-
 Sent = dict[str, Md5]
 """The MD5 of each file that was sent, by the file's path."""
 
@@ -105,6 +102,9 @@ def session_archive(
 ) -> Iterator[bytes]:
     """The zip that makes an experiment with scans, resources and files (XNAT's session import, XAR).
 
+    Beside the document lies one folder, which XNAT strips, whatever its name is. Document and folder are named for
+    the experiment: should a server ever unpack two imports into one place, it then fails instead of mixing them.
+
     Args:
         parcel: the experiment and its scans.
         files: those of its files that travel along.
@@ -117,9 +117,10 @@ def session_archive(
     groups = files_by_resource(tuple(files))
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=0) as archive:
-        archive.writestr("session.xml", session_document(parcel, groups, project=project, element=element, table=table))
+        document = session_document(parcel, groups, project=project, element=element, table=table)
+        archive.writestr(f"{parcel.node.experiment}.xml", document)
         for (scan, resource), group in groups.items():
-            folder = f"{_CONTAINER}/{_folder(scan, resource)}"
+            folder = f"{parcel.node.experiment}/{_folder(scan, resource)}"
             archive.writestr(f"{folder}/{resource}_catalog.xml", catalog_document(resource, group))
             for placed in group:
                 with archive.open(f"{folder}/{placed.address.name}", "w") as entry:

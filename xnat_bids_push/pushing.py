@@ -310,7 +310,10 @@ class Run:
     # -------------------------------------------------- acting
 
     def settle(self, batch: Sequence[Parcel]) -> list[Outcome]:
-        """Push some parcels, in rounds, until the server's listing proves them or nothing more can be done."""
+        """Push some parcels, in rounds, until the server's listing proves them or nothing more can be done.
+
+        What failed is tried again by one worker alone: a server in trouble is not helped by several.
+        """
         self._sent.clear()
         parcels = {parcel.node: parcel for parcel in batch}
         plans = {one.node: one for one in self._safely_planned(batch)}
@@ -320,7 +323,7 @@ class Run:
             todo = [one for one in plans.values() if one.steps and one.node in parcels]
             if not todo and not any(one.prove for one in plans.values()):
                 break
-            errors = self._act_all(todo, tallies)
+            errors = self._act_all(todo, tallies, jobs=1 if attempt else self._jobs)
             self._prove([one for one in plans.values() if one.prove or _imports(one)], errors)
             again = [parcels[one.node] for one in plans.values() if one.steps or one.prove]
             replanned = {one.node: one for one in self._safely_planned(again)}
@@ -365,12 +368,14 @@ class Run:
                 return [NodePlan(node, tuple(missing), obstacle=str(error))]
             return [one for parcel in batch for one in self._safely_planned([parcel])]
 
-    def _act_all(self, plans: Sequence[NodePlan], tallies: dict[Node, Counter[str]]) -> dict[Node, Exception]:
+    def _act_all(
+        self, plans: Sequence[NodePlan], tallies: dict[Node, Counter[str]], *, jobs: int
+    ) -> dict[Node, Exception]:
         """Run the plans' steps: subjects first, each once; then nodes side by side, the steps of one in their order."""
         if any(_imports(one) for one in plans) and not self._elements:
             self._elements = self._archive.type_elements()
         errors: dict[Node, Exception] = {}
-        with self._workers() as workers:
+        with self._workers(jobs) as workers:
             labels = {step.label for one in plans for step in one.steps if isinstance(step, CreateSubject)}
             refused = dict(zip(sorted(labels), workers.map(self._create_subject, sorted(labels)), strict=True))
             able = [one for one in plans if refused.get(one.node.subject) is None]
@@ -382,9 +387,9 @@ class Run:
         return errors
 
     @contextmanager
-    def _workers(self) -> Iterator[ThreadPoolExecutor]:
+    def _workers(self, jobs: int) -> Iterator[ThreadPoolExecutor]:
         """Threads that let go of their transfers when the user interrupts."""
-        pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="push")
+        pool = ThreadPoolExecutor(jobs, thread_name_prefix="push")
         try:
             yield pool
         except BaseException:
