@@ -3,8 +3,8 @@
     with LocalServer(folder) as server:
         xnat.connect(server.url, user=server.user, password=server.password)
 
-Everything lies in one folder. Two processes may open it at the same time, and a process that is killed at any moment leaves
-an archive in which every listed file is there and complete.
+Everything lies in one folder. Two processes may open it at the same time, and a process that is killed at any moment
+leaves an archive in which every listed file is there and complete.
 
 Where a real XNAT is unsafe rather than unkind this server refuses; docs/explanation/embedded-archive.md lists it all.
 """
@@ -160,7 +160,9 @@ class _Server(uvicorn.Server):
 
 def _listening(address: tuple[str, int]) -> socket.socket:
     """A listening socket that is marked as TCP, without which asyncio leaves a delay of 40 ms in every answer."""
-    family, kind, protocol, _, place = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)[0]
+    family, kind, protocol, _, place = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)[
+        0
+    ]
     listening = socket.socket(family, kind, protocol)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

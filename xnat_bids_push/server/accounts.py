@@ -167,7 +167,8 @@ class Accounts:
         until = time.time() + self._behaviour.lock_seconds if locked else 0.0
         with self._database.write() as db:
             db.execute(
-                "UPDATE user SET failures = ?, locked_until = ? WHERE login = ?", (0 if locked else failures, until, login)
+                "UPDATE user SET failures = ?, locked_until = ? WHERE login = ?",
+                (0 if locked else failures, until, login),
             )
 
     # Sessions

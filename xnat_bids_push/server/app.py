@@ -43,9 +43,7 @@ from .web import (
 _IN_MEMORY: Final = 256 * 1024
 _CHUNK: Final = 256 * 1024
 _BROWSERS: Final = re.compile("MSIE|Mozilla|AppleWebKit|Opera")
-_REJECTED: Final = re.compile(
-    r"//|;|\\|%25|%2e|%2f|%5c|%3b|%00|%0a|%0d|/\.{1,2}(/|$)", re.IGNORECASE
-)
+_REJECTED: Final = re.compile(r"//|;|\\|%25|%2e|%2f|%5c|%3b|%00|%0a|%0d|/\.{1,2}(/|$)", re.IGNORECASE)
 """What the firewall in front of XNAT does not let through in a path."""
 _CHALLENGE: Final = ("WWW-Authenticate", 'Basic realm="XNAT Protected Area"')
 _SAFE: Final = (("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "SAMEORIGIN"))
@@ -274,5 +272,3 @@ def _file_chunks(part: FilePart) -> Iterator[bytes]:
         while left > 0 and (chunk := file.read(min(_CHUNK, left))):
             left -= len(chunk)
             yield chunk
-
-

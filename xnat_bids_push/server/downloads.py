@@ -171,9 +171,7 @@ def _files_at(
         folder = views.resource_folder(call.site.files, db, one)
         base = _base_uri(spot, one, scan)
         title = sessions[one.experiment].label if one.experiment else _title(spot)
-        files += [
-            Listed(entry, one, inside(folder, entry.uri), base, title, scan) for entry in entries[one.key]
-        ]
+        files += [Listed(entry, one, inside(folder, entry.uri), base, title, scan) for entry in entries[one.key]]
     return files
 
 
@@ -365,7 +363,7 @@ def _zip_stream(members: Iterable[tuple[str, Path]]) -> Iterator[bytes]:
 def _tar_stream(members: Iterable[tuple[str, Path]], *, packed: bool) -> Iterator[bytes]:
     """A tar archive, made while it is sent."""
     sink = _Sink()
-    with tarfile.open(fileobj=sink, mode="w|gz" if packed else "w|") as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=sink, mode="w|gz" if packed else "w|") as archive:
         for name, path in members:
             try:
                 source = path.open("rb")
@@ -377,13 +375,11 @@ def _tar_stream(members: Iterable[tuple[str, Path]], *, packed: bool) -> Iterato
                 archive.addfile(info)
                 written = 0
                 while written < info.size and (chunk := source.read(min(_CHUNK, info.size - written))):
-                    archive.fileobj.write(chunk)  # type: ignore[union-attr]  # open, hence not None
+                    archive.fileobj.write(chunk)
                     written += len(chunk)
                     if sink.size >= _BUNDLE:
                         yield sink.fetch()
                 padding = -info.size % tarfile.BLOCKSIZE
-                archive.fileobj.write(b"\0" * padding)  # type: ignore[union-attr]
+                archive.fileobj.write(b"\0" * padding)
                 archive.offset += info.size + padding
     yield sink.fetch()
-
-

@@ -9,6 +9,7 @@ from typing import Final
 
 from . import finding, listings, loading, records, rights, schema, shortcuts, views
 from .items import Item, merge
+from .populate import Draft
 from .projects import forget_experiment
 from .records import Experiment, Project, Subject
 from .subjects import add_share, check_label, create_for, projects_table, unshare
@@ -134,9 +135,7 @@ def all_experiments(call: Call) -> Answer:
         return _table(call, db, found, "xnat:experimentData")
 
 
-def share(
-    call: Call, experiment: str, target: str, project: str | None = None, subject: str | None = None
-) -> Answer:
+def share(call: Call, experiment: str, target: str, project: str | None = None, subject: str | None = None) -> Answer:
     """Show an experiment in a further project, or move it there."""
     with call.site.database.read() as db:
         within = finding.project(call, db, project)
@@ -176,12 +175,12 @@ def delete_share(
     return unshare(call, "experiment", found.id, other)
 
 
-def _typed(call: Call) -> loading.Draft | None:
+def _typed(call: Call) -> Draft | None:
     kind = call.get("xsiType")
-    return loading.Draft(loading.new_item(kind)) if kind else None
+    return Draft(loading.new_item(kind)) if kind else None
 
 
-def _check_kind(draft: loading.Draft) -> None:
+def _check_kind(draft: Draft) -> None:
     if not schema.extends(draft.item.type, _ASSESSOR):
         raise refuse(422, "Only xnat:Subject documents can be PUT to this address.")
 
@@ -222,9 +221,7 @@ def _save(call: Call, db: sqlite3.Connection, place: Place) -> tuple[str, bool]:
     return existing.id, False
 
 
-def _project_of_document(
-    call: Call, db: sqlite3.Connection, item: Item, existing: Experiment | None
-) -> Project:
+def _project_of_document(call: Call, db: sqlite3.Connection, item: Item, existing: Experiment | None) -> Project:
     name = existing.project if existing else item.text("project")
     found = records.project_by_id(db, name) if existing and name else finding.project(call, db, name)
     if found is None:
@@ -232,9 +229,7 @@ def _project_of_document(
     return found
 
 
-def _matching(
-    call: Call, db: sqlite3.Connection, item: Item, within: Project, label: str
-) -> Experiment | None:
+def _matching(call: Call, db: sqlite3.Connection, item: Item, within: Project, label: str) -> Experiment | None:
     given = item.text("ID")
     found = records.experiment_by_id(db, given) if given else None
     found = found or records.experiment_by_label(db, within.id, label)
@@ -277,14 +272,10 @@ def _subject_of_document(
 
 def _check_create(call: Call, db: sqlite3.Connection, within: Project) -> None:
     if not rights.in_project(db, call.user, within).create:
-        raise refuse(
-            403, "Specified user account has insufficient create privileges for experiments in this project."
-        )
+        raise refuse(403, "Specified user account has insufficient create privileges for experiments in this project.")
 
 
-def _create(
-    call: Call, db: sqlite3.Connection, draft: loading.Draft, within: Project, owner: Subject, label: str
-) -> str:
+def _create(call: Call, db: sqlite3.Connection, draft: Draft, within: Project, owner: Subject, label: str) -> str:
     unregistered = draft.item.type not in call.site.registered
     # A type without security set up passes every check for those who have a role in the project.
     if not (unregistered and rights.role_of(db, call.user, within.id)):
@@ -314,7 +305,7 @@ def _create(
 def _change(
     call: Call,
     db: sqlite3.Connection,
-    draft: loading.Draft,
+    draft: Draft,
     existing: Experiment,
     label: str,
     owner: Subject | None,
@@ -324,9 +315,7 @@ def _change(
     if draft.item.text("project") not in (None, existing.project):
         raise refuse(409, "Project must be modified through separate URI.")
     if not finding.rights_on(call, db, existing).edit:
-        raise refuse(
-            403, "Specified user account has insufficient edit privileges for experiments in this project."
-        )
+        raise refuse(403, "Specified user account has insufficient edit privileges for experiments in this project.")
     loading.check(draft)
     if draft.item.text("ID") not in (None, existing.id):
         raise refuse(400, "ID cannot be modified")
@@ -334,9 +323,7 @@ def _change(
         raise refuse(400, "Label must be modified through separate URI.")
     item = _stripped(draft.item)
     item.type = existing.type
-    records.save_experiment(
-        db, replace(existing, item=item, subject=owner.id if owner else existing.subject)
-    )
+    records.save_experiment(db, replace(existing, item=item, subject=owner.id if owner else existing.subject))
     save_scans(call, db, existing, draft.item)
     if whole:
         _drop_missing(db, existing, draft.item)
@@ -406,9 +393,7 @@ def _move(call: Call, found: Experiment, other: Project) -> Answer:
     label = call.query.get("label") or found.label
     with call.site.database.read() as db:
         if not finding.rights_on(call, db, found).delete or not rights.in_project(db, call.user, other).create:
-            raise refuse(
-                403, "Specified user account has insufficient privileges for experiments in this project."
-            )
+            raise refuse(403, "Specified user account has insufficient privileges for experiments in this project.")
         taken = records.experiment_by_label(db, other.id, label)
         if taken is not None and taken.id != found.id:
             raise refuse(409, f"Label already in use:{label}")
@@ -421,14 +406,10 @@ def _move(call: Call, found: Experiment, other: Project) -> Answer:
     return get(call, found.id)
 
 
-def _table(
-    call: Call, db: sqlite3.Connection, found: Sequence[tuple[Experiment, str]], default: str
-) -> Answer:
+def _table(call: Call, db: sqlite3.Connection, found: Sequence[tuple[Experiment, str]], default: str) -> Answer:
     known = {**listings.paths_of(shortcuts.EXPERIMENT), **_JOINED}
     names = [name for name in listings.requested(call.get("columns"), _DEFAULT_COLUMNS, known) if name != "URI"]
-    filters = {
-        name: call.query[name] for name in call.query if (name in known and name != "xsiType") or "/" in name
-    }
+    filters = {name: call.query[name] for name in call.query if (name in known and name != "xsiType") or "/" in name}
     kind = call.get("xsiType")
     root = kind if kind and "," not in kind else listings.root_of(default, [*names, *filters], known)
     if schema.type_named(root) is None:
@@ -450,15 +431,10 @@ def _is_kind(experiment: Experiment, root: str, kind: str | None) -> bool:
     return schema.extends(experiment.type, root)
 
 
-def _with_internal(
-    names: list[str], root: str, default: str, known: dict[str, str], *, typed: bool
-) -> list[str]:
+def _with_internal(names: list[str], root: str, default: str, known: dict[str, str], *, typed: bool) -> list[str]:
     """The columns that XNAT adds of its own accord: the ID of the listed type, and the kind and project of a row."""
     internal = f"{root}/ID".lower()
-    if default == "xnat:experimentData" and root == default:
-        added = ["ID"]
-    else:
-        added = [internal]
+    added = ["ID"] if default == root == "xnat:experimentData" else [internal]
     extra = [] if typed else ["xsiType", "project"]
     return list(dict.fromkeys([*added, *names, *extra]))
 
@@ -476,9 +452,7 @@ def _rows(
     item = experiment.item
     if any("/scans/" in path for path in paths):
         item = item.copy()
-        item.children["scans/scan"] = [
-            _listed_scan(scan) for scan in records.scans_of(db, [experiment.id])
-        ]
+        item.children["scans/scan"] = [_listed_scan(scan) for scan in records.scans_of(db, [experiment.id])]
     source = listings.Source(
         item,
         {

@@ -89,9 +89,7 @@ class Files:
         return self._announce(
             {
                 "kind": "place",
-                "files": [
-                    [str(p.staged), self._relative(p.target), asdict(p.entry), p.overwrite] for p in placements
-                ],
+                "files": [[str(p.staged), self._relative(p.target), asdict(p.entry), p.overwrite] for p in placements],
             }
         )
 

@@ -45,9 +45,7 @@ def shows(db: sqlite3.Connection, within: Project, kind: str, key: str, owner: s
     """Whether a project owns an object or has it shared in."""
     if owner == within.id:
         return True
-    row = db.execute(
-        "SELECT 1 FROM share WHERE kind = ? AND id = ? AND project = ?", (kind, key, within.id)
-    ).fetchone()
+    row = db.execute("SELECT 1 FROM share WHERE kind = ? AND id = ? AND project = ?", (kind, key, within.id)).fetchone()
     return row is not None
 
 

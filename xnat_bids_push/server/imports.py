@@ -180,9 +180,7 @@ def _check_draft(call: Call, draft: Draft, project: str) -> None:
             raise failed()
 
 
-def _made(
-    call: Call, db: records.Database, item: Item, project: str, subject: str, label: str
-) -> Experiment:
+def _made(call: Call, db: records.Database, item: Item, project: str, subject: str, label: str) -> Experiment:
     own = ("ID", "project", "label", "subject_ID")
     fields = {path: value for path, value in item.fields.items() if path not in own}
     kept = ("scans/scan", "resources/resource", "sharing/share")
@@ -244,7 +242,7 @@ def _entries(path: Path) -> tuple[dict[str, str], ...]:
         root = etree.parse(path, parser).getroot()
     except etree.XMLSyntaxError:
         return ()
-    if root.getroottree().docinfo.doctype:
+    if root.getroottree().docinfo.internalDTD is not None:
         return ()
     found = []
     for element in root.iter(f"{_CATALOG}entry"):
@@ -267,9 +265,7 @@ def _add_resources(
             _add_resource(db, owner, resource, catalogs[id(resource)], sizes)
 
 
-def _add_resource(
-    db: records.Database, owner: Owner, resource: Item, catalog: Catalog, sizes: dict[str, int]
-) -> None:
+def _add_resource(db: records.Database, owner: Owner, resource: Item, catalog: Catalog, sizes: dict[str, int]) -> None:
     if resource.text("label") is None:
         resource.fields["label"] = PurePosixPath(catalog.folder).name
     made = records.add_resource(db, owner, resource, catalog.folder, catalog.name)
@@ -295,5 +291,3 @@ def _add_resource(
                 entry.get("description") or None,
             ),
         )
-
-

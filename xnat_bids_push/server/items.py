@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 from . import schema
 from .values import Value
 
-Json = dict[str, "str | int | float | bool | None | Json | list[Json]"]
+Json = dict[str, "str | int | float | bool | Json | list[Json] | None"]
 
 _XML_HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _XML_NAMESPACES = (

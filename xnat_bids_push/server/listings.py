@@ -97,11 +97,11 @@ def expand_rows(source: Source, names: Sequence[str], known: Mapping[str, str]) 
         for row in rows:
             row[column_name(name, known)] = source.look(path)
     for many, some in lists.items():
-        members = source.item.children.get(many, [])
+        members: Sequence[Item | None] = source.item.children.get(many) or [None]
         rows = [
             row | {column_name(name, known): _member_value(member, full_path(name, known), many) for name in some}
             for row in rows
-            for member in (members or [None])
+            for member in members
         ]
     return rows
 

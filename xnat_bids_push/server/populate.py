@@ -95,7 +95,7 @@ def read_document(data: bytes) -> Draft:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
         raise BadDocument(str(error)) from error
-    if root.getroottree().docinfo.doctype or root.getroottree().docinfo.internalDTD is not None:
+    if root.getroottree().docinfo.internalDTD is not None:
         raise BadDocument("DOCTYPE is not allowed")
     found = schema.type_of_element(_prefixed(root.tag)) or schema.type_named(root.get(_XSI_TYPE, ""))
     if found is None:
@@ -174,7 +174,7 @@ def _local(element: etree._Element) -> str:
 
 
 def _read_attributes(draft: Draft, item: Item, element: etree._Element, prefix: str) -> None:
-    for name, text in element.attrib.items():
+    for name, text in ((str(key), str(value)) for key, value in element.attrib.items()):
         if name.startswith("{"):
             continue
         known = schema.field_of(item.type, prefix + name)

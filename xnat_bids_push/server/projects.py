@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from . import finding, listings, loading, records, rights, shortcuts, views
 from .items import Item
+from .populate import Draft
 from .records import Project
 from .tables import table
 from .web import BAD_REQUEST, FORBIDDEN, NOT_FOUND, Answer, Call, empty, not_found, refuse, text
@@ -21,7 +22,8 @@ def put(call: Call, project: str, setting: str = "") -> Answer:
     with call.site.database.write() as db:
         found = finding.project(call, db, project)
         if setting and found is None:
-            raise refuse(400, f"You can't set the '{setting.partition('/')[0]}' attribute without specifying the project.")
+            name = setting.partition("/")[0]
+            raise refuse(400, f"You can't set the '{name}' attribute without specifying the project.")
         if found is not None:
             _check_edit(call, db, found)
         if setting:
@@ -135,7 +137,7 @@ def _check_edit(call: Call, db: sqlite3.Connection, found: Project) -> None:
 def _save(call: Call, db: sqlite3.Connection, name: str, found: Project | None) -> None:
     draft = loading.load(
         call, shortcuts.PROJECT, template=found.item if found else None, data_type="xnat:projectData"
-    ) or loading.Draft(Item("xnat:projectData"))
+    ) or Draft(Item("xnat:projectData"))
     item = draft.item
     if item.type != "xnat:projectData":
         raise refuse(422, "Only xnat:Project documents can be PUT to this address.")
@@ -160,9 +162,7 @@ def _check_new(db: sqlite3.Connection, project_id: str) -> None:
     if records.project_by_id(db, project_id) is not None:
         raise refuse(403, "User account doesn't have permission to edit this project.")
     if db.execute("SELECT 1 FROM burnt WHERE id = ?", (project_id,)).fetchone():
-        raise refuse(
-            403, f"Project '{project_id}' was used in a previously deleted project and cannot be reused."
-        )
+        raise refuse(403, f"Project '{project_id}' was used in a previously deleted project and cannot be reused.")
 
 
 def _names(item: Item) -> set[str]:
@@ -173,10 +173,10 @@ def _names(item: Item) -> set[str]:
 def _check_conflicts(db: sqlite3.Connection, project_id: str, item: Item) -> None:
     mine = _names(item)
     for other in records.all_projects(db):
-        if other.id != project_id and mine & _names(other.item):
-            raise refuse(
-                409, f"Requested new project conflicts with existing projects: {', '.join(sorted(mine & _names(other.item)))}"
-            )
+        shared = mine & _names(other.item) if other.id != project_id else set()
+        if shared:
+            found = ", ".join(sorted(shared))
+            raise refuse(409, f"Requested new project conflicts with existing projects: {found}")
 
 
 def _store(call: Call, db: sqlite3.Connection, project_id: str, item: Item, found: Project | None) -> None:
@@ -213,9 +213,7 @@ def forget_subject(db: sqlite3.Connection, subject: str) -> None:
 
 def forget_experiment(db: sqlite3.Connection, experiment: str) -> None:
     """Remove an experiment, its scans and resources from the database."""
-    db.execute(
-        "DELETE FROM entry WHERE resource IN (SELECT key FROM resource WHERE experiment = ?)", (experiment,)
-    )
+    db.execute("DELETE FROM entry WHERE resource IN (SELECT key FROM resource WHERE experiment = ?)", (experiment,))
     db.execute("DELETE FROM resource WHERE experiment = ?", (experiment,))
     db.execute("DELETE FROM scan WHERE experiment = ?", (experiment,))
     db.execute("DELETE FROM share WHERE kind = 'experiment' AND id = ?", (experiment,))

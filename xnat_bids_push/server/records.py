@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from . import items
 from .items import Item
@@ -14,6 +14,8 @@ from .items import Item
 Database = sqlite3.Connection
 
 SITE_ID: Final = "XNAT"
+
+_Key = TypeVar("_Key", str, int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,8 +297,7 @@ def scans_of(db: Database, experiments: Sequence[str]) -> list[Scan]:
     """The scans of some sessions, in the order in which they were made."""
     found: list[Scan] = []
     for some in _portions(experiments):
-        marks = ",".join("?" * len(some))
-        rows = db.execute(f"SELECT * FROM scan WHERE experiment IN ({marks}) ORDER BY key", some)
+        rows = db.execute(_in("SELECT * FROM scan WHERE experiment IN (?) ORDER BY key", some), some)
         found += map(_scan, rows)
     return found
 
@@ -327,25 +328,24 @@ def _scan(row: sqlite3.Row) -> Scan:
 def resources_of(db: Database, owner: Owner) -> list[Resource]:
     """The resources of one owner, without those of its scans."""
     if owner.scan is not None:
-        where: tuple[str, str | int | None] = ("scan = ?", owner.scan)
-        extra: tuple[str | int | None, ...] = (owner.experiment,)
-        sql = f"SELECT * FROM resource WHERE experiment = ? AND {where[0]} ORDER BY key"
-        return [_resource(row) for row in db.execute(sql, (*extra, where[1]))]
-    if owner.experiment is not None:
-        where = ("experiment = ? AND scan IS NULL", owner.experiment)
+        sql, keys = (
+            "SELECT * FROM resource WHERE experiment = ? AND scan = ? ORDER BY key",
+            [owner.experiment, owner.scan],
+        )
+    elif owner.experiment is not None:
+        sql, keys = "SELECT * FROM resource WHERE experiment = ? AND scan IS NULL ORDER BY key", [owner.experiment]
     elif owner.subject is not None:
-        where = ("subject = ?", owner.subject)
+        sql, keys = "SELECT * FROM resource WHERE subject = ? ORDER BY key", [owner.subject]
     else:
-        where = ("project = ?", owner.project)
-    return [_resource(row) for row in db.execute(f"SELECT * FROM resource WHERE {where[0]} ORDER BY key", (where[1],))]
+        sql, keys = "SELECT * FROM resource WHERE project = ? ORDER BY key", [owner.project]
+    return [_resource(row) for row in db.execute(sql, keys)]
 
 
 def resources_of_experiments(db: Database, experiments: Sequence[str]) -> list[Resource]:
     """All resources of some experiments, those of their scans included."""
     found: list[Resource] = []
     for some in _portions(experiments):
-        marks = ",".join("?" * len(some))
-        rows = db.execute(f"SELECT * FROM resource WHERE experiment IN ({marks}) ORDER BY key", some)
+        rows = db.execute(_in("SELECT * FROM resource WHERE experiment IN (?) ORDER BY key", some), some)
         found += map(_resource, rows)
     return found
 
@@ -388,8 +388,7 @@ def entries_of(db: Database, resources: Iterable[int]) -> dict[int, list[Entry]]
     keys = list(resources)
     found: dict[int, list[Entry]] = {key: [] for key in keys}
     for some in _portions(keys):
-        marks = ",".join("?" * len(some))
-        for row in db.execute(f"SELECT * FROM entry WHERE resource IN ({marks}) ORDER BY resource, uri", some):
+        for row in db.execute(_in("SELECT * FROM entry WHERE resource IN (?) ORDER BY resource, uri", some), some):
             found[row[0]].append(Entry(*row))
     return found
 
@@ -415,11 +414,10 @@ def save_entry(db: Database, entry: Entry) -> None:
 
 def count_files(db: Database, resource: int, *, only_present: bool = False) -> None:
     """Bring the counts of a resource up to date with its entries, perhaps only those whose file was there."""
-    counted = "count(size)" if only_present else "count(*)"
     db.execute(
-        f"UPDATE resource SET (file_count, file_size) = "
-        f"(SELECT {counted}, coalesce(sum(size), 0) FROM entry WHERE resource = ?) WHERE key = ?",
-        (resource, resource),
+        "UPDATE resource SET (file_count, file_size) = (SELECT CASE WHEN ? THEN count(size) ELSE count(*) END, "
+        "coalesce(sum(size), 0) FROM entry WHERE resource = ?) WHERE key = ?",
+        (only_present, resource, resource),
     )
 
 
@@ -440,5 +438,10 @@ def drop_resource(db: Database, resource: int) -> None:
     db.execute("DELETE FROM resource WHERE key = ?", (resource,))
 
 
-def _portions(keys: Sequence[str] | Sequence[int], size: int = 500) -> Iterable[Sequence[str] | Sequence[int]]:
+def _portions(keys: Sequence[_Key], size: int = 500) -> Iterable[Sequence[_Key]]:
     return (keys[start : start + size] for start in range(0, len(keys), size))
+
+
+def _in(sql: str, keys: Sequence[str | int]) -> str:
+    """A statement with one question mark for each key of its list."""
+    return sql.replace("(?)", f"({','.join('?' * len(keys))})")

@@ -58,13 +58,11 @@ def on_subject(db: sqlite3.Connection, user: User, subject: Subject) -> Rights:
     return own if own.read else _as_reader(db, user, own, "subject", subject.id)
 
 
-def on_experiment(
-    db: sqlite3.Connection, user: User, experiment: Experiment, registered: frozenset[str]
-) -> Rights:
+def on_experiment(db: sqlite3.Connection, user: User, experiment: Experiment, registered: frozenset[str]) -> Rights:
     """What a user may do with an experiment.
 
-    Types that are not registered pass every check of a real XNAT, even for strangers. Here they pass for those who have a
-    role in the project.
+    Types that are not registered pass every check of a real XNAT, even for strangers. Here they pass for those who have
+    a role in the project.
     """
     own = in_project(db, user, records.project_by_id(db, experiment.project))
     if experiment.type not in registered and (user.admin or role_of(db, user, experiment.project)):

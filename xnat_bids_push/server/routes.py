@@ -17,7 +17,7 @@ from . import (
     subjects,
     uploads,
 )
-from .web import Answer, Call, Route, route
+from .web import Answer, Call, Handler, Route, route
 
 _P: Final = "/projects/{project}"
 _S: Final = "/subjects/{subject}"
@@ -33,8 +33,13 @@ _ARCHIVE: Final = "/data"
 def _files(prefix: str) -> list[Route]:
     """Resources and files below one kind of object."""
     base = f"{_ARCHIVE}{prefix}"
-    every = {"GET": downloads.get, "PUT": uploads.put, "POST": uploads.put, "DELETE": downloads.delete}
-    whole = {"GET": downloads.listing, "PUT": _upload, "POST": _upload, "DELETE": downloads.delete}
+    every: dict[str, Handler] = {
+        "GET": downloads.get,
+        "PUT": uploads.put,
+        "POST": uploads.put,
+        "DELETE": downloads.delete,
+    }
+    whole: dict[str, Handler] = {"GET": downloads.listing, "PUT": _upload, "POST": _upload, "DELETE": downloads.delete}
     return [
         route(f"{base}/resources", GET=resources.listing),
         route(
@@ -119,9 +124,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     route(f"/data{_P}/accessibility", GET=projects.get_accessibility),
     route(f"/data{_P}/accessibility/{{wanted}}", PUT=projects.put_accessibility),
     route(f"/data{_P}/users", GET=projects.users),
-    route(
-        f"/data{_P}/users/{{group}}/{{login}}", PUT=projects.put_user, DELETE=projects.delete_user
-    ),
+    route(f"/data{_P}/users/{{group}}/{{login}}", PUT=projects.put_user, DELETE=projects.delete_user),
     *_files(_P),
     # Subjects
     route("/data/subjects", GET=subjects.listing),

@@ -6,8 +6,9 @@ import itertools
 import sqlite3
 from typing import Final
 
-from . import experiments, finding, items, listings, loading, records, rights, schema, shortcuts, views
+from . import experiments, finding, items, listings, loading, records, schema, shortcuts, views
 from .items import Item
+from .populate import Draft
 from .records import Experiment, Project, Scan
 from .subjects import add_share
 from .tables import table
@@ -25,9 +26,7 @@ _DEFAULT_COLUMNS: Final = (
 )
 
 
-def put(
-    call: Call, experiment: str, scan: str, project: str | None = None, subject: str | None = None
-) -> Answer:
+def put(call: Call, experiment: str, scan: str, project: str | None = None, subject: str | None = None) -> Answer:
     """Create or edit a scan."""
     with call.site.database.write() as db:
         within, session = _session(call, db, project, experiment)
@@ -56,9 +55,7 @@ def post(call: Call, experiment: str, project: str | None = None, subject: str |
     return Answer(200, uri.encode(), text("").type, [("Location", uri)])
 
 
-def get(
-    call: Call, experiment: str, scan: str, project: str | None = None, subject: str | None = None
-) -> Answer:
+def get(call: Call, experiment: str, scan: str, project: str | None = None, subject: str | None = None) -> Answer:
     """One scan."""
     with call.site.database.read() as db:
         _, session = _session(call, db, project, experiment)
@@ -70,9 +67,7 @@ def get(
         return views.represent(call, views.scan_item(found, resources, folder), found.inserted)
 
 
-def delete(
-    call: Call, experiment: str, scan: str, project: str | None = None, subject: str | None = None
-) -> Answer:
+def delete(call: Call, experiment: str, scan: str, project: str | None = None, subject: str | None = None) -> Answer:
     """Delete a scan with its resources; the files only if that is asked for."""
     with call.site.database.read() as db:
         _, session = _session(call, db, project, experiment)
@@ -100,9 +95,7 @@ def listing(call: Call, experiment: str, project: str | None = None, subject: st
     root = listings.root_of(_TYPE, [name for name in names if "/" in name], known)
     key = "xnat_imagescandata_id" if root == _TYPE else f"{root.lower()}/xnat_imagescandata_id"
     names = list(dict.fromkeys([key, *names]))
-    rows = [
-        row for scan in found if schema.extends(scan.type, root) for row in _rows(session, scan, names, known)
-    ]
+    rows = [row for scan in found if schema.extends(scan.type, root) for row in _rows(session, scan, names, known)]
     columns = list(dict.fromkeys([*(listings.column_name(name, known) for name in names), "URI"]))
     return table(call.format, columns, rows)
 
@@ -159,17 +152,16 @@ def _session(
     return within, found
 
 
-def _load(call: Call, existing_type: str | None) -> loading.Draft:
+def _load(call: Call, existing_type: str | None) -> Draft:
     draft = loading.load(call, shortcuts.SCAN, data_type=existing_type)
     if draft is None and call.get("xsiType"):
-        draft = loading.Draft(loading.new_item(str(call.get("xsiType"))))
+        draft = Draft(loading.new_item(str(call.get("xsiType"))))
     if draft is None:
         raise refuse(417, "Need PUT Contents")
     if not schema.extends(draft.item.type, _TYPE):
         raise refuse(
             400,
-            "Only Scan documents can be PUT to this address. "
-            f"Expected: xnat:imageScanData Received: {draft.item.type}",
+            f"Only Scan documents can be PUT to this address. Expected: xnat:imageScanData Received: {draft.item.type}",
         )
     if draft.item.type == _TYPE:
         raise refuse(
@@ -184,9 +176,7 @@ def _load(call: Call, existing_type: str | None) -> loading.Draft:
     return draft
 
 
-def _session_of_document(
-    call: Call, db: sqlite3.Connection, item: Item, within: Project | None
-) -> Experiment | None:
+def _session_of_document(call: Call, db: sqlite3.Connection, item: Item, within: Project | None) -> Experiment | None:
     name = item.text("image_session_ID")
     return finding.experiment(call, db, within, name) if name else None
 
@@ -196,7 +186,7 @@ def _save(
     db: sqlite3.Connection,
     session: Experiment,
     existing: Scan | None,
-    draft: loading.Draft,
+    draft: Draft,
     scan_id: str,
     within: Project | None,
 ) -> None:

@@ -13,8 +13,8 @@ from .behaviour import Behaviour
 from .database import Database
 from .files import Files
 
-PASSWORD_FILE: Final = "admin-password"
-PASSWORD_VARIABLE: Final = "BIDS2XNAT_SERVE_PASSWORD"
+PASSWORD_FILE: Final = "admin-password"  # noqa: S105 - the name of a file
+PASSWORD_VARIABLE: Final = "BIDS2XNAT_SERVE_PASSWORD"  # noqa: S105 - the name of a variable
 
 
 class Site:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from . import finding, listings, loading, records, rights, shortcuts, views
 from .items import Item
+from .populate import Draft
 from .projects import forget_experiment, forget_subject
 from .records import Project, Subject
 from .tables import table
@@ -37,7 +38,7 @@ def post(call: Call, project: str) -> Answer:
         within = finding.project(call, db, project)
         if within is None:
             raise not_found()
-        draft = loading.load(call, shortcuts.SUBJECT, data_type=_TYPE) or loading.Draft(Item(_TYPE))
+        draft = loading.load(call, shortcuts.SUBJECT, data_type=_TYPE) or Draft(Item(_TYPE))
         label = draft.item.text("label")
         if label and records.subject_by_label(db, within.id, label):
             raise refuse(409, "Subject already exists.")
@@ -195,9 +196,7 @@ def projects_table(call: Call, db: sqlite3.Connection, what: tuple[str, str, str
 def create_for(call: Call, db: sqlite3.Connection, within: Project, label: str) -> Subject:
     """A subject that a session needs, made on the fly."""
     if not rights.in_project(db, call.user, within).create:
-        raise refuse(
-            403, f"User {call.user.login} has insufficient create privileges for subjects in this project."
-        )
+        raise refuse(403, f"User {call.user.login} has insufficient create privileges for subjects in this project.")
     check_label(label)
     made = Subject(records.new_id(db, "S"), within.id, label, Item(_TYPE), records.now(), call.user.login)
     records.save_subject(db, made)
@@ -216,8 +215,8 @@ def _missing(name: str, within: Project | None) -> str:
     start = "Unable to find the specified subject. "
     if within is None:
         return (
-            f"{start}When searching by subject ID only, you must specify the accession number and not the subject label, "
-            f"which is not unique across the XNAT system. {name} is not a known subject accession ID."
+            f"{start}When searching by subject ID only, you must specify the accession number and not the subject "
+            f"label, which is not unique across the XNAT system. {name} is not a known subject accession ID."
         )
     return f"{start}The project {within.id} does not contain a subject identifiable by the ID or label {name}."
 
@@ -227,9 +226,9 @@ def _save(
 ) -> tuple[str, bool]:
     template = _as_item(existing) if existing else None
     whole = call.flag("allowDataDeletion") and loading.has_document(call)
-    draft = loading.load(
-        call, shortcuts.SUBJECT, template=None if whole else template, data_type=_TYPE
-    ) or loading.Draft(Item(_TYPE))
+    draft = loading.load(call, shortcuts.SUBJECT, template=None if whole else template, data_type=_TYPE) or Draft(
+        Item(_TYPE)
+    )
     item = draft.item
     if item.type != _TYPE:
         raise refuse(422, "Only xnat:Subject documents can be PUT to this address.")
@@ -253,22 +252,16 @@ def _as_item(subject: Subject) -> Item:
     return item
 
 
-def _matching(
-    call: Call, db: sqlite3.Connection, item: Item, within: Project, label: str
-) -> Subject | None:
+def _matching(call: Call, db: sqlite3.Connection, item: Item, within: Project, label: str) -> Subject | None:
     given = item.text("ID")
     found = records.subject_by_id(db, given) if given else None
     found = found or records.subject_by_label(db, within.id, label)
     return found if found and rights.on_subject(db, call.user, found).read else None
 
 
-def _create(
-    call: Call, db: sqlite3.Connection, draft: loading.Draft, within: Project, label: str | None
-) -> tuple[str, bool]:
+def _create(call: Call, db: sqlite3.Connection, draft: Draft, within: Project, label: str | None) -> tuple[str, bool]:
     if not rights.in_project(db, call.user, within).create:
-        raise refuse(
-            403, "Specified user account has insufficient create privileges for subjects in this project."
-        )
+        raise refuse(403, "Specified user account has insufficient create privileges for subjects in this project.")
     loading.check(draft)
     given = draft.item.text("ID")
     if given and (not finding.LABEL.fullmatch(given) or records.subject_by_id(db, given)):
@@ -283,15 +276,11 @@ def _create(
     return subject_id, True
 
 
-def _change(
-    call: Call, db: sqlite3.Connection, draft: loading.Draft, existing: Subject, label: str
-) -> str:
+def _change(call: Call, db: sqlite3.Connection, draft: Draft, existing: Subject, label: str) -> str:
     if draft.item.text("project") not in (None, existing.project):
         raise refuse(409, "Project must be modified through separate URI.")
     if not rights.on_subject(db, call.user, existing).edit:
-        raise refuse(
-            403, "Specified user account has insufficient edit privileges for subjects in this project."
-        )
+        raise refuse(403, "Specified user account has insufficient edit privileges for subjects in this project.")
     loading.check(draft)
     if draft.item.text("ID") not in (None, existing.id):
         raise refuse(400, "ID cannot be modified")
@@ -313,9 +302,7 @@ def _rename(call: Call, existing: Subject, within: Project | None, label: str) -
     project = within.id if within else existing.project
     with call.site.database.read() as db:
         if not rights.on_subject(db, call.user, existing).edit:
-            raise refuse(
-                403, "Specified user account has insufficient edit privileges for subjects in this project."
-            )
+            raise refuse(403, "Specified user account has insufficient edit privileges for subjects in this project.")
         if label == existing.label:
             return empty()
         if records.subject_by_label(db, project, label):
@@ -333,9 +320,7 @@ def _rename(call: Call, existing: Subject, within: Project | None, label: str) -
 def _move(call: Call, found: Subject, other: Project) -> Answer:
     with call.site.database.read() as db:
         if not rights.on_subject(db, call.user, found).delete:
-            raise refuse(
-                403, "Specified user account has insufficient privileges for subjects in this project."
-            )
+            raise refuse(403, "Specified user account has insufficient privileges for subjects in this project.")
         label = call.query.get("label") or found.label
         taken = records.subject_by_label(db, other.id, label)
         if taken is not None and taken.id != found.id:

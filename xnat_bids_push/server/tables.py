@@ -47,7 +47,7 @@ def _xml(columns: Sequence[str], rows: Iterable[Row]) -> str:
     )
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f'<ResultSet><results><columns>{head}</columns><rows>{body}</rows></results></ResultSet>\n'
+        f"<ResultSet><results><columns>{head}</columns><rows>{body}</rows></results></ResultSet>\n"
     )
 
 

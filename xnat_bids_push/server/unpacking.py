@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import tarfile
 import zipfile
@@ -115,7 +116,7 @@ def _members(archive: Path, kind: Kind, name: str) -> Iterator[tuple[str, IO[byt
         yield from _zip_members(archive)
     elif kind == "gz":
         with gzip.open(archive) as source:
-            yield name.removesuffix(".gz"), source
+            yield name.removesuffix(".gz"), io.BufferedReader(source)
     else:
         yield from _tar_members(archive, kind)
 
@@ -151,10 +152,10 @@ def _stray_name(archive: Path) -> str | None:
     """The name that the first bytes of something that is no tar are taken for."""
     with archive.open("rb") as file:
         block = file.read(_TAR_BLOCK)
+    if not block.strip(b"\0"):
+        return None  # the end of an empty archive
     try:
         tarfile.TarInfo.frombuf(block.ljust(_TAR_BLOCK, b"\0"), "utf-8", "surrogateescape")
-    except tarfile.EOFHeaderError:
-        return None
     except tarfile.HeaderError:
         return block[:100].split(b"\0")[0].decode("utf-8", "replace")
     return None

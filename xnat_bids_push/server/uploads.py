@@ -259,9 +259,11 @@ def _list(call: Call, db: sqlite3.Connection, resource: Resource, placed: list[P
         records.save_entry(db, one.entry)
     records.touch(db, resource.key)
     # What was said of the latest file is said of its resource too; tags add up.
-    for name in ("format", "content", "description"):
-        if call.query.get(name):
-            db.execute(f"UPDATE resource SET {name} = ? WHERE key = ?", (call.query[name], resource.key))
+    db.execute(
+        "UPDATE resource SET format = coalesce(?, format), content = coalesce(?, content), "
+        "description = coalesce(?, description) WHERE key = ?",
+        (*(call.query.get(name) or None for name in ("format", "content", "description")), resource.key),
+    )
     if call.query.get("tags"):
         _add_tags(db, resource, call.query["tags"])
     if call.flag("update-stats", default=True):
@@ -282,5 +284,3 @@ def _leave_unlisted(found: list[Received], folder: Path, path: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
             file.staged.replace(target)
-
-

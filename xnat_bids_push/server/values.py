@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final
 
 from .schema import Field
@@ -152,7 +152,7 @@ def _moment(field: Field, text: str) -> str:
     if day is None or (time_text and found is None):
         raise _refused(field, "Must Be A Valid Date")
     clock = (int(found[1]) % 24, int(found[2]) % 60, int(found[3] or 0) % 60) if found else (0, 0, 0)
-    return datetime(day.year, day.month, day.day, *clock).strftime("%Y-%m-%d %H:%M:%S.0")
+    return f"{day.isoformat()} {clock[0]:02}:{clock[1]:02}:{clock[2]:02}.0"
 
 
 def _boolean(field: Field, text: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from . import items, records
@@ -138,4 +138,5 @@ def _shares(db: sqlite3.Connection, kind: str, key: str, name: str) -> list[Item
 
 def _moment(inserted: str) -> str:
     """The time stamp of an item, in the style of Java."""
-    return datetime.strptime(inserted, "%Y-%m-%d %H:%M:%S.%f").strftime("%a %b %d %H:%M:%S UTC %Y")
+    moment = datetime.fromisoformat(inserted.partition(".")[0]).replace(tzinfo=UTC)
+    return moment.strftime("%a %b %d %H:%M:%S UTC %Y")

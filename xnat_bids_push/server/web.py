@@ -20,12 +20,8 @@ if TYPE_CHECKING:
 NOT_FOUND: Final = "The server has not found anything matching the request URI"
 BAD_REQUEST: Final = "The request could not be understood by the server due to malformed syntax"
 FORBIDDEN: Final = "The server understood the request, but is refusing to fulfill it"
-NOT_ALLOWED: Final = (
-    "The method specified in the request is not allowed for the resource identified by the request URI"
-)
-FAILED: Final = (
-    "The server encountered an unexpected condition which prevented it from fulfilling the request"
-)
+NOT_ALLOWED: Final = "The method specified in the request is not allowed for the resource identified by the request URI"
+FAILED: Final = "The server encountered an unexpected condition which prevented it from fulfilling the request"
 
 PLAIN: Final = "text/plain;charset=ISO-8859-1"
 HTML: Final = "text/html;charset=ISO-8859-1"

@@ -1,7 +1,7 @@
 """The data model: types, their fields and how each field's value is checked.
 
-One document, ``xnat.xsd``, is both what clients download and what this module reads, so the served schema and the checks
-cannot disagree.
+One document, ``xnat.xsd``, is both what clients download and what this module reads, so the served schema and the
+checks cannot disagree.
 
 >>> field_of("xnat:mrScanData", "parameters/TR").kind
 'float'
@@ -157,8 +157,8 @@ class _Reader:
         if full in self.types:
             return self.types[full]
         node = self.nodes[name]
-        extension = node.find(f".//{_XS}extension")
-        outer = extension if extension is not None and extension.getparent().getparent() is node else None
+        outer = node.find(f"{_XS}complexContent/{_XS}extension")
+        outer = outer if outer is not None else node.find(f"{_XS}simpleContent/{_XS}extension")
         base = outer.get("base") if outer is not None else None
         found = Type(full, abstract=node.find(".//xdat:element[@abstract='true']", NAMESPACES) is not None)
         if base is not None and base.startswith("xnat:"):
@@ -219,7 +219,8 @@ class _Reader:
 def _field(node: etree._Element, prefix: str, owner: str, *, attribute: bool = False) -> Field:
     path = prefix + node.get("name", "")
     restriction = node.find(f"{_XS}simpleType/{_XS}restriction")
-    kind = _KINDS[node.get("type") or (restriction.get("base", "") if restriction is not None else "")]
+    base = restriction.get("base") if restriction is not None else node.get("type")
+    kind = _KINDS[base or ""]
     length = DEFAULT_LENGTH if kind == "text" else None
     if restriction is None:
         return Field(path, kind, owner, attribute, length)
