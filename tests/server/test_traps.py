@@ -1,0 +1,440 @@
+"""The traps of a real XNAT: each one is there in the embedded archive."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from .conftest import XNAT, World, make_tar, make_zip
+
+SESSION = "/data/projects/{P}/subjects/sub-01/experiments/ses-01"
+
+
+# Sessions, subjects and labels
+
+
+def test_a_label_that_another_subject_has_moves_the_session(world: World) -> None:
+    world.upload("a.txt")
+    other = world.owner("PUT", "/data/projects/{P}/subjects/sub-02").text
+
+    moved = world.owner("PUT", "/data/projects/{P}/subjects/sub-02/experiments/ses-01", xsiType="xnat:mrSessionData")
+
+    assert (moved.status_code, moved.text) == (200, world.session)
+    assert world.owner.fields(f"/data/experiments/{world.session}")["subject_ID"] == other
+    assert world.owner.rows("/data/projects/{P}/subjects/sub-01/experiments") == []
+    assert world.names() == {"a.txt": "5"}
+
+
+def test_a_label_that_exists_does_not_move_to_a_subject_that_does_not(world: World) -> None:
+    answer = world.owner("PUT", "/data/projects/{P}/subjects/new/experiments/ses-01", xsiType="xnat:mrSessionData")
+
+    assert (answer.status_code, answer.text) == (200, world.session)
+    assert [row["label"] for row in world.owner.rows("/data/projects/{P}/subjects")] == ["sub-01"]
+
+
+def test_a_document_moves_a_session_and_merges_its_scans(world: World) -> None:
+    world.owner("PUT", "/data/projects/{P}/subjects/sub-02")
+    document = f'<xnat:MRSession {XNAT}><xnat:scans><xnat:scan ID="2" xsi:type="xnat:mrScanData"/></xnat:scans></xnat:MRSession>'
+
+    address = "/data/projects/{P}/subjects/sub-02/experiments/ses-01"
+    answer = world.owner("PUT", address, document, headers={"Content-Type": "text/xml"})
+
+    assert answer.text == world.session
+    assert [row["ID"] for row in world.owner.rows(f"/data/experiments/{world.session}/scans")] == ["1", "2"]
+
+
+def test_a_typo_in_the_subject_makes_a_subject(world: World) -> None:
+    answer = world.owner("PUT", "/data/projects/{P}/subjects/sub01/experiments/s", xsiType="xnat:mrSessionData")
+
+    assert answer.status_code == 201
+    assert {row["label"] for row in world.owner.rows("/data/projects/{P}/subjects")} == {"sub-01", "sub01"}
+
+
+def test_the_label_in_a_document_beats_the_address(world: World) -> None:
+    document = f'<xnat:Subject {XNAT} label="sub-01"><xnat:demographics xsi:type="xnat:demographicData"><xnat:age>3</xnat:age></xnat:demographics></xnat:Subject>'
+
+    answer = world.owner("PUT", "/data/projects/{P}/subjects/sub-04", document, headers={"Content-Type": "text/xml"})
+
+    assert (answer.status_code, answer.text) == (200, world.subject)
+    assert [row["age"] for row in world.owner.rows("/data/projects/{P}/subjects", columns="age")] == ["3"]
+
+
+def test_the_type_of_a_session_that_exists_is_ignored(world: World) -> None:
+    assert world.owner("PUT", SESSION, xsiType="xnat:petSessionData").status_code == 200
+    assert world.owner("PUT", world.scan, xsiType="xnat:petScanData").status_code == 409
+
+
+def test_data_deletion_removes_what_the_document_lacks(world: World) -> None:
+    world.upload("a.txt")
+    document = f'<xnat:MRSession {XNAT} label="ses-01"><xnat:scans><xnat:scan ID="2" xsi:type="xnat:mrScanData"/></xnat:scans></xnat:MRSession>'
+
+    world.owner("PUT", SESSION + "?allowDataDeletion=true", document, headers={"Content-Type": "text/xml"})
+
+    assert [row["ID"] for row in world.owner.rows(f"/data/experiments/{world.session}/scans")] == ["2"]
+    assert "date" not in world.owner.fields(f"/data/experiments/{world.session}")
+    assert world.owner.rows(f"/data/experiments/{world.session}/files", all="true") == []
+
+
+@pytest.mark.parametrize("what", ["subject", "session", "scan"])
+def test_files_that_were_left_behind_are_duplicates(world: World, what: str) -> None:
+    world.upload("a.txt")
+    address = {"subject": "/data/projects/{P}/subjects/sub-01", "session": SESSION, "scan": world.scan}[what]
+    assert world.owner("DELETE", address).status_code == 200
+    world.owner("PUT", "/data/projects/{P}/subjects/sub-01")
+    world.session = world.owner("PUT", SESSION, xsiType="xnat:mrSessionData").text
+    world.owner("PUT", world.scan, xsiType="xnat:mrScanData", type="T1w")
+
+    assert world.upload("a.txt", b"new").json() == {"duplicates": ["a.txt"]}
+
+    assert world.names() == {}
+    assert world.upload("a.txt", b"new", overwrite="true").text == ""
+    assert world.names() == {"a.txt": "3"}
+
+
+def test_a_refresh_lists_what_was_left_behind(world: World) -> None:
+    world.upload("a.txt")
+    world.owner("DELETE", world.scan)
+    world.owner("PUT", world.scan, xsiType="xnat:mrScanData")
+    world.upload("a.txt")
+
+    resource = f"/archive/experiments/{world.session}/scans/1/resources/NIFTI"
+    world.owner("POST", "/data/services/refresh/catalog", resource=resource, options="append")
+
+    assert world.names() == {"a.txt": "5"}
+
+
+def test_a_resource_is_always_deleted_with_its_files(world: World) -> None:
+    world.upload("a.txt")
+    world.owner("DELETE", f"{world.scan}/resources/NIFTI")
+
+    assert world.upload("a.txt", b"new").text == ""
+
+
+def test_deleting_a_neighbour_touches_nothing_else(world: World) -> None:
+    world.owner("PUT", "/data/projects/{P}/subjects/sub-01/experiments/ses-011", xsiType="xnat:mrSessionData")
+    world.upload("a.txt")
+    world.owner("DELETE", "/data/projects/{P}/subjects/sub-01/experiments/ses-011", removeFiles="true")
+
+    assert world.owner("GET", f"{world.files}/a.txt").text == "hello"
+
+
+def test_ids_of_deleted_projects_stay_burnt(world: World) -> None:
+    world.owner("DELETE", "/data/projects/{P}", removeFiles="true")
+
+    assert world.owner("PUT", "/data/projects/{P}").status_code == 403
+
+
+def test_names_of_projects_share_one_name_space(world: World) -> None:
+    lower = world.project.lower()
+
+    assert world.stranger("PUT", f"/data/projects/{lower}").status_code == 409
+    assert world.stranger("PUT", f"/data/projects/X{lower}", name=world.project).status_code == 409
+
+
+# Scans and fields
+
+
+def test_a_scan_id_in_the_query_beats_the_address(world: World) -> None:
+    world.owner("PUT", world.scan.replace("/1", "/7"), query={"xnat:mrScanData/id": "8"})
+
+    assert [row["ID"] for row in world.owner.rows(f"/data/experiments/{world.session}/scans")] == ["1", "8"]
+
+
+def test_there_is_no_address_for_scans_without_a_subject(world: World) -> None:
+    address = "/data/projects/{P}/experiments/ses-01/scans/5"
+
+    assert world.owner.fields(address)["label"] == "ses-01"
+    assert world.owner("PUT", address, xsiType="xnat:mrScanData").status_code == 400
+    assert world.owner("PUT", f"{address}/resources/R/files/a.txt", b"x", inbody="true").status_code == 422
+    assert world.owner("DELETE", address).status_code == 400
+
+
+def test_an_unknown_field_swallows_what_follows_it(world: World) -> None:
+    query = {"xsiType": "xnat:mrScanData", "xnat:mrScanData/parameters/nosuch": "1", "xnat:mrScanData/note": "n"}
+
+    assert world.owner("PUT", world.scan, query=query).status_code == 200
+    assert "note" not in world.owner.fields(world.scan)
+
+
+@pytest.mark.parametrize(
+    ("xsi_type", "status"), [("xsiType=xnat:mrScanData&", 200), ("", 417)], ids=["with type", "without type"]
+)
+def test_an_unencoded_equals_sign_loses_the_field(world: World, xsi_type: str, status: int) -> None:
+    path = f"{world.scan}?{xsi_type}xnat:mrScanData/parameters/addParam[name=k]/addField=v"
+
+    assert world.owner("PUT", path).status_code == status
+    assert world.owner("GET", world.scan, format="json").json()["items"][0]["children"] == []
+
+
+def test_text_of_queries_is_escaped_once(world: World) -> None:
+    world.owner("PUT", world.scan, series_description="a & b <c>")
+
+    assert world.owner.fields(world.scan)["series_description"] == "a &amp; b &lt;c&gt;"
+
+
+def test_floats_are_single_precision(world: World) -> None:
+    world.owner("PUT", world.scan, query={"xnat:mrScanData/parameters/tr": "2.123456789"})
+
+    assert world.owner.fields(world.scan)["parameters/tr"] == 2.1234567
+
+
+@pytest.mark.parametrize(("sent", "status"), [("inf", 500), ("Infinity", 500), ("1e400", 500), ("NaN", 200)])
+def test_numbers_without_end(world: World, sent: str, status: int) -> None:
+    answer = world.owner("PUT", world.scan, query={"xnat:mrScanData/parameters/tr": sent})
+
+    assert answer.status_code == status
+    assert world.owner("GET", world.scan, format="json").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [
+        ("time", "2020-01-02", 500),
+        ("xnat:mrSessionData/duration", "long", 500),
+        ("xnat:mrSessionData/duration", "PT1H", 200),
+        ("visit", "1", 500),
+        ("note", "n" * 1501, 400),
+        ("note", "n" * 1500, 200),
+        ("scanner", "s" * 256, 400),
+        ("xnat:mrSessionData/fields/field[name=k]/field", "v" * 256, 400),
+        ("xnat:mrSessionData/delay", "2.5", 400),
+        ("xnat:mrSessionData/dcmPatientBirthDate", "20200203", 200),
+        ("fieldStrength", "three", 200),
+        ("nosuch", "x", 200),
+    ],
+)
+def test_fields_of_sessions_are_checked(world: World, name: str, value: str, status: int) -> None:
+    assert world.owner("PUT", SESSION, query={name: value}).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("2020-02-30", "2020-03-01"),
+        ("02/03/2020", "2020-02-03"),
+        ("03.02.2020", "2020-03-02"),
+        ("20200203", "2020-02-03"),
+        ("2020-02-03T10:00:00", "2020-02-03"),
+    ],
+)
+def test_dates_are_read_leniently(world: World, sent: str, kept: str) -> None:
+    world.owner("PUT", SESSION, date=sent)
+
+    assert world.owner.fields(SESSION)["date"] == kept
+
+
+def test_pet_parameters_are_integers(world: World) -> None:
+    session = world.owner("PUT", "/data/projects/{P}/subjects/sub-01/experiments/p", xsiType="xnat:petSessionData").text
+    scan = f"/data/experiments/{session}/scans/1?xsiType=xnat:petScanData"
+
+    assert world.owner("PUT", scan + "&xnat:petScanData/parameters/acqType=dynamic").status_code == 400
+    assert world.owner("PUT", scan + "&xnat:petScanData/parameters/acqType=4").status_code == 200
+
+
+def test_a_form_is_the_way_around_long_addresses(world: World) -> None:
+    many = {f"xnat:mrScanData/parameters/addParam[name=k{i}]/addField": "v" * 60 for i in range(150)}
+
+    assert world.owner("PUT", world.scan, query=many).status_code == 400
+    form = world.owner("PUT", f"{world.scan}?req_format=form&xsiType=xnat:mrScanData", many)
+
+    assert form.status_code == 200
+    children = world.owner("GET", world.scan, format="json").json()["items"][0]["children"]
+    assert len(children[0]["items"]) == 150
+
+
+# Files
+
+
+def test_a_file_that_is_there_is_kept_and_reported(world: World) -> None:
+    world.upload("dir/a.txt", b"one")
+    answer = world.upload("dir/a.txt", b"two")
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html")
+    assert answer.json() == {"duplicates": ["dir/a.txt"]}
+    assert world.owner("GET", f"{world.files}/dir/a.txt").text == "one"
+
+
+def test_deleting_a_file_deletes_all_that_begin_like_it(world: World) -> None:
+    for name in ("a.nii", "a.nii.gz", "c/x.txt", "cc/z.txt", "d.txt"):
+        world.upload(name)
+
+    assert world.owner("DELETE", f"{world.files}/a.nii").status_code == 200
+    assert world.owner("DELETE", f"{world.files}/c").status_code == 200
+    assert world.names() == {"d.txt": "5"}
+    assert world.owner("DELETE", world.files).status_code == 200
+    assert world.names() == {}
+    assert world.owner("DELETE", f"{world.files}/d.txt").status_code == 404
+
+
+def test_extracting_a_packed_image_unpacks_it_beside_its_folder(world: World) -> None:
+    answer = world.upload("d/c.nii.gz", gzip.compress(b"image"), extract="true")
+
+    assert answer.status_code == 200
+    assert world.names() == {"c.nii": "5"}
+
+
+@pytest.mark.parametrize(("headers", "status"), [({}, 500), ({"Content-Type": "application/zip"}, 200)])
+def test_empty_bodies_are_refused_except_for_archives(world: World, headers: dict[str, str], status: int) -> None:
+    answer = world.owner("PUT", f"{world.files}/e.txt", b"", headers=headers, inbody="true")
+
+    assert answer.status_code == status
+    assert world.names() == ({"e.txt": "0"} if status == 200 else {})
+
+
+@pytest.mark.parametrize(("kind", "status"), [("application/octet-stream", 500), ("application/zip", 200)])
+def test_bodies_without_length_are_refused_except_for_archives(world: World, kind: str, status: int) -> None:
+    answer = world.owner("PUT", f"{world.files}/e.zip", iter([b"content"]), headers={"Content-Type": kind}, inbody="true")
+
+    assert answer.status_code == status
+
+
+def test_an_upload_without_the_right_is_a_silent_no(world: World) -> None:
+    world.upload("a.txt")
+    for query in ({}, {"overwrite": "true"}, {"extract": "true"}):
+        answer = world.collaborator("PUT", f"{world.files}/b.tar", make_tar({"x": b"x"}), inbody="true", **query)
+        assert (answer.status_code, answer.text, answer.headers.get("Content-Type")) == (200, "", None)
+
+    assert world.names() == {"a.txt": "5"}
+    assert world.collaborator("PUT", f"{world.scan}/resources/NEW").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        ("a%20b.txt", "a b.txt"),
+        ("o%20p+q.txt", "o p q.txt"),
+        ("e%2Bf.txt", "e+f.txt"),
+        ("c+d.txt", "c+d.txt"),
+        ("g%23h.txt", "g%23h.txt"),
+        ("k%C3%A9.txt", "k%C3%A9.txt"),
+        ("s%20%C3%A9.txt", "s é.txt"),
+    ],
+)
+def test_names_are_mangled_and_can_be_fetched_by_the_same_address(world: World, sent: str, stored: str) -> None:
+    world.upload(sent)
+
+    assert list(world.names()) == [stored]
+    assert world.owner("GET", f"{world.files}/{sent}").text == "hello"
+
+
+def test_a_percent_sign_cannot_be_sent(world: World) -> None:
+    assert world.upload("a%25b.txt").status_code == 405
+    world.upload("t.tar", make_tar({"a%b.txt": b"x", "g#h.txt": b"y"}), extract="true")
+
+    assert set(world.names()) == {"a%b.txt", "g#h.txt"}
+    assert world.owner("GET", f"{world.files}/a%25b.txt").status_code == 500
+    assert world.owner("DELETE", f"{world.files}/g%23h.txt").status_code == 404
+
+
+def test_numbers_are_taken_for_keys_of_resources(world: World) -> None:
+    world.upload("a.txt")
+    key = world.owner.rows(f"{world.scan}/resources")[0]["xnat_abstractresource_id"]
+
+    assert world.owner("PUT", f"{world.scan}/resources/{key}/files/b.txt", b"x", inbody="true").text == ""
+    assert set(world.names()) == {"a.txt", "b.txt"}
+    assert world.owner("PUT", f"{world.scan}/resources/12345").status_code == 404
+    assert world.owner("PUT", f"{world.scan}/resources/12345/files/b.txt", b"x", inbody="true").status_code == 404
+
+
+@pytest.mark.parametrize(("sent", "label"), [("a,b", "a"), ("a'b", "a&apos;b"), ("a%20b", "a%20b"), ("a.b", "a.b")])
+def test_labels_of_resources_are_taken_as_they_come(world: World, sent: str, label: str) -> None:
+    world.owner("PUT", f"{world.scan}/resources/{sent}")
+
+    assert [row["label"] for row in world.owner.rows(f"{world.scan}/resources")] == [label]
+
+
+def test_the_catalog_of_a_resource_cannot_be_uploaded(world: World) -> None:
+    world.owner("PUT", f"{world.scan}/resources/NIFTI")
+
+    assert world.upload("1_catalog.xml").status_code == 500
+    assert world.upload("NIFTI_catalog.xml").status_code == 200
+
+
+def test_a_resource_with_a_second_catalog_is_not_refreshed(world: World) -> None:
+    for name in ("a.txt", "x_catalog.xml"):
+        world.upload(name, **{"update-stats": "false"})
+    resource = f"/archive/experiments/{world.session}"
+
+    world.owner("POST", "/data/services/refresh/catalog", resource=resource, options="populateStats")
+
+    assert world.owner.rows(f"{world.scan}/resources")[0]["file_count"] == ""
+
+
+def test_a_broken_zip_is_accepted_if_it_does_not_look_like_one(world: World) -> None:
+    whole = make_zip({"a.txt": b"content" * 100})
+
+    assert world.upload("a.zip", b"no zip", extract="true").status_code == 200
+    assert world.upload("a.zip", whole[:-30], extract="true").status_code == 500
+    assert world.names() == {}
+
+
+# Listings
+
+
+def test_a_long_comma_list_answers_another_question(world: World) -> None:
+    world.upload("a.txt")
+    some, many = ",".join([world.session] * 100), ",".join([world.session] * 300)
+
+    assert "Name" in world.owner.rows(f"/data/experiments/{some}/files", all="true")[0]
+    assert "label" in world.owner.rows(f"/data/experiments/{many}/files", all="true")[0]
+    assert world.owner("GET", f"/data/experiments/{many * 4}/files", all="true").status_code == 400
+
+
+def test_unknown_ids_of_a_list_are_skipped(world: World) -> None:
+    world.upload("a.txt")
+
+    assert len(world.owner.rows(f"/data/experiments/{world.session},NOPE/files", all="true")) == 1
+    assert world.owner("GET", "/data/experiments/NOPE/files", all="true").status_code == 500
+    assert world.owner("GET", "/data/experiments/NOPE/resources").status_code == 404
+
+
+def test_scan_columns_give_a_row_for_each_scan(world: World) -> None:
+    world.owner("PUT", f"/data/experiments/{world.session}/scans/2", xsiType="xnat:mrScanData", type="bold")
+    world.owner("PUT", "/data/projects/{P}/subjects/sub-01/experiments/none", xsiType="xnat:mrSessionData")
+    columns = "ID,label,xnat:mrSessionData/scans/scan/ID,xnat:mrSessionData/scans/scan/type"
+
+    rows = world.owner.rows("/data/projects/{P}/experiments", xsiType="xnat:mrSessionData", columns=columns)
+
+    found = {(row["label"], row["xnat:mrsessiondata/scans/scan/id"]) for row in rows}
+    assert found == {("ses-01", "1"), ("ses-01", "2"), ("none", "")}
+
+
+def test_a_new_project_is_protected(world: World) -> None:
+    world.owner("PUT", "/data/projects/{P}OPEN")
+    world.owner("PUT", "/data/projects/{P}OPEN/resources/R/files/a.txt", b"x", inbody="true")
+
+    assert world.stranger("GET", "/data/projects/{P}OPEN/resources/R/files/a.txt").text == "x"
+    assert world.stranger("GET", "/data/projects/{P}OPEN/subjects").status_code == 403
+
+
+# Unregistered types
+
+
+def test_sessions_of_unregistered_types_are_half_there(world: World) -> None:
+    address = "/data/projects/{P}/subjects/sub-01/experiments/eeg"
+    session = world.owner("PUT", address, xsiType="xnat:eegSessionData").text
+
+    assert world.owner("PUT", f"/data/experiments/{session}/scans/1", xsiType="xnat:eegScanData").status_code == 500
+    assert "eeg" not in [row["label"] for row in world.owner.rows("/data/projects/{P}/experiments")]
+    assert "eeg" not in [row["label"] for row in world.admin.rows("/data/experiments", project=world.project)]
+    assert world.owner("DELETE", address).status_code == 403
+    assert world.owner("DELETE", "/data/projects/{P}/subjects/sub-01").status_code == 403
+    assert world.owner("DELETE", "/data/projects/{P}", removeFiles="true").status_code == 200
+
+
+def test_where_all_types_are_registered_nothing_is_half_there(admin_of_all: World) -> None:
+    world = admin_of_all
+    address = "/data/projects/{P}/subjects/sub-01/experiments/eeg"
+    session = world.owner("PUT", address, xsiType="xnat:eegSessionData").text
+
+    assert world.owner("PUT", f"/data/experiments/{session}/scans/1", xsiType="xnat:eegScanData").status_code == 200
+    assert "eeg" in [row["label"] for row in world.owner.rows("/data/projects/{P}/experiments")]
+    assert world.owner("DELETE", address).status_code == 200
+
+
+def test_strangers_do_not_see_unregistered_sessions(world: World) -> None:
+    session = world.owner("PUT", "/data/projects/{P}/subjects/sub-01/experiments/eeg", xsiType="xnat:eegSessionData").text
+
+    assert world.stranger("GET", f"/data/experiments/{session}", format="json").status_code == 404
+    assert world.stranger("PUT", f"/data/experiments/{session}", note="x").status_code != 200
