@@ -1,20 +1,93 @@
-# make = make help. Everything is made in .venv and needs nothing but Python and make.
+# `make` lists what can be made. Nothing is needed beforehand but Python 3.11 or newer, and make.
 
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
+
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+DEMO := .demo
+SAMPLE := test_data/sample
+EVERYTHING := --derivatives all --sourcedata
 
 .DEFAULT_GOAL := help
-.PHONY: help dev
+.PHONY: help dev demo test lint types unit docs bench examples dist clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | expand -t 12
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-dev: $(VENV)/.dev  ## a virtual environment with the package, editable, and all tools
+# ---------------------------------------------------------------- environments
+# The stamps .run and .dev say what a virtual environment holds; a change of pyproject.toml makes them stale.
 
-$(VENV)/pyvenv.cfg:
-	$(PYTHON) -m venv $(VENV)
+dev: $(VENV)/.dev  ## set up .venv: the package, editable, with all tools of development
 
-$(VENV)/.dev: pyproject.toml $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@echo "Setting up $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
 	@touch $@
+
+$(VENV)/.run: pyproject.toml $(VENV)/.venv
+	@echo "Installing bids2xnat"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.venv
+	@echo "Installing bids2xnat with the tools of development"
+	@$(PIP) --editable '.[dev]'
+	@touch $(VENV)/.run $@
+
+# ---------------------------------------------------------------- to try it
+
+demo: $(VENV)/.run $(DEMO)/.fresh  ## push the sample dataset into an archive in .demo, verify, bring it back
+	$(BIN)/python test_data/generate.py
+	$(BIN)/bids2xnat push $(SAMPLE) DEMO --archive $(DEMO)/archive $(EVERYTHING)
+	$(BIN)/bids2xnat verify $(SAMPLE) DEMO --archive $(DEMO)/archive $(EVERYTHING)
+	@rm -rf $(DEMO)/restored
+	$(BIN)/bids2xnat pull DEMO $(DEMO)/restored --archive $(DEMO)/archive
+	diff -r --no-dereference $(SAMPLE) $(DEMO)/restored
+	@echo
+	@echo "It worked. What is where:"
+	@echo "  $(SAMPLE)   the dataset"
+	@echo "  $(DEMO)/archive      the archive that it was pushed into, as project DEMO"
+	@echo "  $(DEMO)/restored     the dataset brought back, identical"
+	@echo "Look at it:"
+	@echo "  $(BIN)/bids2xnat serve --archive $(DEMO)/archive"
+	@echo "  $(BIN)/bids2xnat plan $(SAMPLE) DEMO --archive $(DEMO)/archive $(EVERYTHING)"
+
+# A demo begins with an empty archive when the sample or the mapping has changed; otherwise it goes on with the last one.
+$(DEMO)/.fresh: test_data/generate.py xnat_bids_push/mapping.toml
+	@rm -rf $(DEMO)
+	@mkdir -p $(DEMO)
+	@touch $@
+
+examples: $(VENV)/.dev  ## push, verify and bring back the datasets of ../shared, if they are there
+	$(BIN)/python -m tools.examples ../shared/bids-examples ../shared/real-bids
+
+bench: $(VENV)/.dev  ## count requests and measure rates, beside the same done with pyxnat
+	$(BIN)/python -m tools.bench
+
+# ---------------------------------------------------------------- to trust it
+
+test: lint types docs unit  ## everything that must hold: lint, types, docs, and the tests with branch coverage
+
+lint: $(VENV)/.dev  ## style and layout of the code (ruff)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## strict types (mypy)
+	$(BIN)/mypy
+	$(BIN)/mypy tools docs
+
+unit: $(VENV)/.dev  ## the tests alone, with branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+docs: $(VENV)/.dev  ## the documentation, into docs/_build/html; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going -n -q -b html docs docs/_build/html
+
+dist: $(VENV)/.dev  ## wheel and source archive, into dist
+	@rm -rf dist
+	$(BIN)/python -m build --outdir dist
+
+clean:  ## remove what make made, and nothing else
+	rm -rf $(DEMO) dist docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@if [ -e $(VENV)/.venv ]; then rm -rf $(VENV); fi
