@@ -125,10 +125,14 @@ def make_tar(members: Mapping[str, bytes], mode: str = "w") -> bytes:
     return out.getvalue()
 
 
-def make_xar(project: str, label: str, files: Mapping[str, bytes], subject: str = "sub-01", kind: str = "MRSession") -> bytes:
+def make_xar(
+    project: str, label: str, files: Mapping[str, bytes], subject: str = "sub-01", kind: str = "MRSession"
+) -> bytes:
     """An archive for the session import with one scan, whose resource holds the files."""
     entries = "".join(f'<cat:entry URI="{name}" ID="{name}" name="{name}"/>' for name in files)
-    catalog = f'<cat:Catalog xmlns:cat="http://nrg.wustl.edu/catalog"><cat:entries>{entries}</cat:entries></cat:Catalog>'
+    catalog = (
+        f'<cat:Catalog xmlns:cat="http://nrg.wustl.edu/catalog"><cat:entries>{entries}</cat:entries></cat:Catalog>'
+    )
     document = (
         f'<xnat:{kind} {XNAT} label="{label}" project="{project}"><xnat:subject_ID>{subject}</xnat:subject_ID>'
         '<xnat:scans><xnat:scan ID="1" type="T1w" xsi:type="xnat:mrScanData">'

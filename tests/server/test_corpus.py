@@ -42,9 +42,7 @@ def target(replay: ModuleType, server: LocalServer) -> Any:
 @pytest.mark.parametrize("turn", ["once", "again"])
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_answers_as_the_recorded_server_did(
-    path: Path, turn: str, replay: ModuleType, target: Any
-) -> None:
+def test_answers_as_the_recorded_server_did(path: Path, turn: str, replay: ModuleType, target: Any) -> None:
     scenario = json.loads(path.read_text())
     setups = json.loads((SHARED / "setups.json").read_text())
 

@@ -65,7 +65,10 @@ def test_one_refresh_serves_many_sessions(world: World) -> None:
 def test_digests_in_catalogs_are_believed(world: World) -> None:
     parcel = make_xar(world.project, "new", {"a.txt": b"x"})
     with zipfile.ZipFile(io.BytesIO(parcel)) as archive:
-        members = {name: archive.read(name).replace(b'name="a.txt"', b'name="a.txt" digest="abc"') for name in archive.namelist()}
+        members = {
+            name: archive.read(name).replace(b'name="a.txt"', b'name="a.txt" digest="abc"')
+            for name in archive.namelist()
+        }
     session = world.owner("POST", IMPORT, make_zip(members), headers=ZIP).text.strip().rsplit("/", 1)[-1]
 
     assert world.owner.rows(f"/data/experiments/{session}/files", all="true")[0]["digest"] == "abc"
@@ -83,7 +86,9 @@ def test_a_label_that_exists_is_refused_and_nothing_changes(world: World, subjec
     assert world.owner.fields(f"/data/experiments/{world.session}")["subject_ID"] == world.subject
 
 
-@pytest.mark.parametrize(("who", "status"), [("member", 200), ("collaborator", 500), ("stranger", 400), ("anonymous", 401)])
+@pytest.mark.parametrize(
+    ("who", "status"), [("member", 200), ("collaborator", 500), ("stranger", 400), ("anonymous", 401)]
+)
 def test_who_may_import(world: World, who: str, status: int) -> None:
     answer = world.clients[who]("POST", IMPORT, make_xar(world.project, "new", FILES), headers=ZIP)
 
@@ -156,7 +161,7 @@ def test_archives_written_while_they_are_sent_must_be_deflated(world: World, met
     sink = _Unseekable()
     with (
         zipfile.ZipFile(io.BytesIO(make_xar(world.project, "new", FILES))) as source,
-        zipfile.ZipFile(sink, "w", method, compresslevel=0) as target,  # type: ignore[call-overload]
+        zipfile.ZipFile(sink, "w", method, compresslevel=0) as target,
     ):
         for name in source.namelist():
             target.writestr(name, source.read(name))

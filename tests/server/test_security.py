@@ -60,7 +60,13 @@ def test_links_in_archives_are_not_followed(world: World) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/data/projects/../../etc/passwd", "/data/projects/%2e%2e", "/data/projects/..%2f..%2fetc", "/data//projects", "/a\\b"],
+    [
+        "/data/projects/../../etc/passwd",
+        "/data/projects/%2e%2e",
+        "/data/projects/..%2f..%2fetc",
+        "/data//projects",
+        "/a\\b",
+    ],
 )
 def test_addresses_that_are_not_plain_are_rejected(world: World, path: str) -> None:
     host, port = world.server.url.removeprefix("http://").split(":")
@@ -70,7 +76,8 @@ def test_addresses_that_are_not_plain_are_rejected(world: World, path: str) -> N
 
 
 def test_documents_with_entities_are_refused(world: World) -> None:
-    bomb = f'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><xnat:MRSession {XNAT}><xnat:note>&x;</xnat:note></xnat:MRSession>'
+    entity = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
+    bomb = f"{entity}<xnat:MRSession {XNAT}><xnat:note>&x;</xnat:note></xnat:MRSession>"
 
     answer = world.owner(
         "PUT", "/data/projects/{P}/subjects/sub-01/experiments/n", bomb, headers={"Content-Type": "text/xml"}
@@ -169,7 +176,9 @@ def test_only_administrators_make_users(world: World) -> None:
     assert "new" not in world.admin("GET", "/xapi/users").json()
 
 
-@pytest.mark.parametrize("path", ["{P}", "{P}/subjects", "{P}/experiments", "{P}/files", "{P}/users", "{P}/subjects/sub-01"])
+@pytest.mark.parametrize(
+    "path", ["{P}", "{P}/subjects", "{P}/experiments", "{P}/files", "{P}/users", "{P}/subjects/sub-01"]
+)
 def test_strangers_do_not_learn_of_private_projects(world: World, path: str) -> None:
     assert world.stranger("GET", f"/data/projects/{path}", format="json").status_code == 404
     assert world.project not in world.stranger("GET", "/data/projects", format="json").text

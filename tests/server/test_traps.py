@@ -8,6 +8,7 @@ import pytest
 
 from .conftest import XNAT, World, make_tar, make_zip
 
+SECOND_SCAN = '<xnat:scans><xnat:scan ID="2" xsi:type="xnat:mrScanData"/></xnat:scans>'
 SESSION = "/data/projects/{P}/subjects/sub-01/experiments/ses-01"
 
 
@@ -35,7 +36,7 @@ def test_a_label_that_exists_does_not_move_to_a_subject_that_does_not(world: Wor
 
 def test_a_document_moves_a_session_and_merges_its_scans(world: World) -> None:
     world.owner("PUT", "/data/projects/{P}/subjects/sub-02")
-    document = f'<xnat:MRSession {XNAT}><xnat:scans><xnat:scan ID="2" xsi:type="xnat:mrScanData"/></xnat:scans></xnat:MRSession>'
+    document = f"<xnat:MRSession {XNAT}>{SECOND_SCAN}</xnat:MRSession>"
 
     address = "/data/projects/{P}/subjects/sub-02/experiments/ses-01"
     answer = world.owner("PUT", address, document, headers={"Content-Type": "text/xml"})
@@ -52,7 +53,8 @@ def test_a_typo_in_the_subject_makes_a_subject(world: World) -> None:
 
 
 def test_the_label_in_a_document_beats_the_address(world: World) -> None:
-    document = f'<xnat:Subject {XNAT} label="sub-01"><xnat:demographics xsi:type="xnat:demographicData"><xnat:age>3</xnat:age></xnat:demographics></xnat:Subject>'
+    age = '<xnat:demographics xsi:type="xnat:demographicData"><xnat:age>3</xnat:age></xnat:demographics>'
+    document = f'<xnat:Subject {XNAT} label="sub-01">{age}</xnat:Subject>'
 
     answer = world.owner("PUT", "/data/projects/{P}/subjects/sub-04", document, headers={"Content-Type": "text/xml"})
 
@@ -67,7 +69,7 @@ def test_the_type_of_a_session_that_exists_is_ignored(world: World) -> None:
 
 def test_data_deletion_removes_what_the_document_lacks(world: World) -> None:
     world.upload("a.txt")
-    document = f'<xnat:MRSession {XNAT} label="ses-01"><xnat:scans><xnat:scan ID="2" xsi:type="xnat:mrScanData"/></xnat:scans></xnat:MRSession>'
+    document = f'<xnat:MRSession {XNAT} label="ses-01">{SECOND_SCAN}</xnat:MRSession>'
 
     world.owner("PUT", SESSION + "?allowDataDeletion=true", document, headers={"Content-Type": "text/xml"})
 
@@ -284,7 +286,9 @@ def test_empty_bodies_are_refused_except_for_archives(world: World, headers: dic
 
 @pytest.mark.parametrize(("kind", "status"), [("application/octet-stream", 500), ("application/zip", 200)])
 def test_bodies_without_length_are_refused_except_for_archives(world: World, kind: str, status: int) -> None:
-    answer = world.owner("PUT", f"{world.files}/e.zip", iter([b"content"]), headers={"Content-Type": kind}, inbody="true")
+    answer = world.owner(
+        "PUT", f"{world.files}/e.zip", iter([b"content"]), headers={"Content-Type": kind}, inbody="true"
+    )
 
     assert answer.status_code == status
 
@@ -353,7 +357,7 @@ def test_the_catalog_of_a_resource_cannot_be_uploaded(world: World) -> None:
 
 def test_a_resource_with_a_second_catalog_is_not_refreshed(world: World) -> None:
     for name in ("a.txt", "x_catalog.xml"):
-        world.upload(name, **{"update-stats": "false"})
+        world.upload(name, b"hello", **{"update-stats": "false"})
     resource = f"/archive/experiments/{world.session}"
 
     world.owner("POST", "/data/services/refresh/catalog", resource=resource, options="populateStats")
@@ -434,7 +438,9 @@ def test_where_all_types_are_registered_nothing_is_half_there(admin_of_all: Worl
 
 
 def test_strangers_do_not_see_unregistered_sessions(world: World) -> None:
-    session = world.owner("PUT", "/data/projects/{P}/subjects/sub-01/experiments/eeg", xsiType="xnat:eegSessionData").text
+    session = world.owner(
+        "PUT", "/data/projects/{P}/subjects/sub-01/experiments/eeg", xsiType="xnat:eegSessionData"
+    ).text
 
     assert world.stranger("GET", f"/data/experiments/{session}", format="json").status_code == 404
     assert world.stranger("PUT", f"/data/experiments/{session}", note="x").status_code != 200

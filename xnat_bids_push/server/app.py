@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import contextlib
@@ -10,14 +11,15 @@ import re
 import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from typing import IO, Final
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import IO, Final, ParamSpec, TypeVar
 
-from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Mount
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from . import account_pages, records
 from .accounts import GUEST, User
@@ -40,6 +42,10 @@ from .web import (
     status_page,
 )
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_WORKERS: Final = 16
 _IN_MEMORY: Final = 256 * 1024
 _CHUNK: Final = 256 * 1024
 _BROWSERS: Final = re.compile("MSIE|Mozilla|AppleWebKit|Opera")
@@ -56,6 +62,16 @@ class Archive:
         self.site = site
         self.request_counts: Counter[str] = Counter()
         self.request_log: list[tuple[str, str]] = []
+        self._pool = ThreadPoolExecutor(_WORKERS, "embedded-archive")
+
+    def close(self) -> None:
+        """Wait for the work at hand and release the folder."""
+        self._pool.shutdown()
+        self.site.close()
+
+    async def _run(self, work: Callable[_P, _R], *args: _P.args, **named: _P.kwargs) -> _R:
+        """Do work that blocks, beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *args, **named))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -77,7 +93,7 @@ class Archive:
         user, session, is_new = caller
         body = Body()
         try:
-            arrived = await to_thread.run_sync(self._last_change) if method != "GET" else 0
+            arrived = await self._run(self._last_change) if method != "GET" else 0
             body = await _receive(request, self.site)
             call = Call(
                 self.site,
@@ -91,7 +107,7 @@ class Archive:
                 str(request.base_url).rstrip("/"),
                 session,
             )
-            answer = await to_thread.run_sync(_answer, call, found)
+            answer = await self._run(_answer, call, found)
             if is_new or path == "/data/JSESSION":
                 answer.headers += account_pages.session_cookie(call, session)
         except _TooLarge:
@@ -114,7 +130,7 @@ class Archive:
         known = accounts.session_user(session) if session else None
         credentials = _basic(request.headers.get("authorization", ""))
         if credentials is not None and (known is None or known.login != credentials[0]):
-            user = accounts.recalled(*credentials) or await to_thread.run_sync(accounts.verify, *credentials)
+            user = accounts.recalled(*credentials) or await self._run(accounts.verify, *credentials)
             if user is None:
                 return container_page(401)
             return user, accounts.open_session(user), True
@@ -138,7 +154,16 @@ class Archive:
         if method == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return
-        await _send_body(send, answer)
+        await self._send_body(send, answer)
+
+    async def _send_body(self, send: Send, answer: Answer) -> None:
+        if isinstance(answer.body, bytes):
+            await send({"type": "http.response.body", "body": answer.body})
+            return
+        chunks = _file_chunks(answer.body) if isinstance(answer.body, FilePart) else answer.body
+        while (chunk := await self._run(next, chunks, b"")) != b"":
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 def make_app(site: Site) -> tuple[Starlette, Archive]:
@@ -150,7 +175,7 @@ def make_app(site: Site) -> tuple[Starlette, Archive]:
         try:
             yield
         finally:
-            site.close()
+            archive.close()
 
     return Starlette(routes=[Mount("/", app=archive)], lifespan=lifespan), archive
 
@@ -250,19 +275,6 @@ def _length(answer: Answer) -> int | None:
 
 def _header(value: str) -> bytes:
     return "".join(letter for letter in value if letter.isprintable()).encode("latin-1", "replace")
-
-
-async def _send_body(send: Send, answer: Answer) -> None:
-    if isinstance(answer.body, bytes):
-        await send({"type": "http.response.body", "body": answer.body})
-        return
-    chunks = _file_chunks(answer.body) if isinstance(answer.body, FilePart) else answer.body
-    while True:
-        chunk: bytes | None = await to_thread.run_sync(next, chunks, None)
-        message: Message = {"type": "http.response.body", "body": chunk or b"", "more_body": chunk is not None}
-        await send(message)
-        if chunk is None:
-            return
 
 
 def _file_chunks(part: FilePart) -> Iterator[bytes]:
