@@ -137,7 +137,7 @@ def read_table(text: str) -> Table:
 def _build(raw: Mapping[str, object]) -> Table:
     rows = cast("Mapping[str, Mapping[str, Mapping[str, object]]]", raw)
     formats = {
-        kind: {extension: label for label, extensions in table.items() for extension in cast("list[str]", extensions)}
+        kind: {extension: label for label, extensions in table.items() for extension in _words(extensions)}
         for kind, table in rows["formats"].items()
     }
     datatypes = {
@@ -146,21 +146,21 @@ def _build(raw: Mapping[str, object]) -> Table:
             cast("str", row["modality"]),
             cast("str", row["scan"]),
             formats.get(cast("str", row["formats"]), {}),
-            frozenset(cast("list[str]", row.get("suffixes", []))),
+            frozenset(_words(row.get("suffixes", []))),
         )
         for name, row in rows["datatypes"].items()
     }
     texts = cast("Mapping[str, Mapping[str, str]]", raw)
-    lists = cast("Mapping[str, Mapping[str, list[str]]]", raw)
-    wide = cast("Mapping[str, list[str]]", rows["session_wide"].get("acquisitions", {}))
+    lists = cast("Mapping[str, Mapping[str, object]]", raw)
+    wide = rows["session_wide"].get("acquisitions", {})
     return Table(
         modalities={k: Modality(str(row["session"])) for k, row in rows["modalities"].items()},
         datatypes=datatypes,
         attachments=texts["attachments"],
-        companions={k: tuple(row) for k, row in lists["companions"].items() if k != "ignoring"},
-        ignoring=frozenset(lists["companions"].get("ignoring", [])),
-        session_wide=frozenset(lists["session_wide"]["suffixes"]),
-        session_wide_acquisitions={k: frozenset(row) for k, row in wide.items()},
+        companions={k: tuple(_words(row)) for k, row in lists["companions"].items() if k != "ignoring"},
+        ignoring=frozenset(_words(lists["companions"].get("ignoring", []))),
+        session_wide=frozenset(_words(lists["session_wide"]["suffixes"])),
+        session_wide_acquisitions={k: frozenset(_words(row)) for k, row in wide.items()},
         sidecar=texts["resources"]["sidecar"],
         companion=texts["resources"]["companion"],
         other=texts["resources"]["other"],
@@ -173,12 +173,21 @@ def _build(raw: Mapping[str, object]) -> Table:
     )
 
 
+def _words(value: object) -> list[str]:
+    """A list of words; a word alone is none, or its letters would be taken for words."""
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is no list")
+    return [str(word) for word in value]
+
+
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
 def _faults(table: Table) -> Iterable[str]:
     """What the parser cannot see: rows that name nothing, labels that XNAT refuses or would mix up."""
     for datatype in table.datatypes.values():
+        if re.fullmatch(r"[a-z]+", datatype.name) is None:
+            yield f"[datatypes] {datatype.name}: small letters only, or a scan's ID could not be taken apart again"
         if datatype.modality not in table.modalities:
             yield f"[datatypes] {datatype.name}: there is no modality {datatype.modality!r}"
         if not datatype.formats:
@@ -198,6 +207,10 @@ def _faults(table: Table) -> Iterable[str]:
     taken = [tree.resource for tree in table.trees.values()] + [table.other, table.manifest]
     if len(set(taken)) < len(taken):
         yield "[trees]: two folders, or a folder and [resources], share a resource"
+    for tree in table.trees.values():
+        for label in taken:
+            if tree.parts and label.startswith(f"{tree.resource}_"):
+                yield f"[trees]: {label!r} looks like a part of {tree.resource!r}"
 
 
 # ------------------------------------------------------------------ where a path lies
@@ -226,10 +239,13 @@ def spot(path: str, table: Table) -> Spot:
     'anat'
     >>> spot("derivatives/prep/sub-01/x.nii", default_table()).subject
     'sub-01'
+    >>> spot("stimuli/sub-01/x.png", default_table()).subject
+    ''
     """
     first, _, below = path.partition("/")
     if first in table.trees and below:
-        parts = below.split("/")
+        # What is always read is read with the project: it would else come in two parts of one subject.
+        parts = below.split("/") if table.trees[first].optional else []
         at = next((i for i, part in enumerate(parts[:2]) if is_subject(part) and i + 1 < len(parts)), None)
         if at is None:
             return Spot("", "", "", first, below)
@@ -364,15 +380,30 @@ def _key(name: BidsName) -> Key:
     return name.without("sub", "ses", "split"), name.suffix
 
 
+def _companion_keys(name: BidsName, table: Table) -> list[Key]:
+    """The recordings that a file may go with, the best first."""
+    entities = name.without("sub", "ses", "split", *table.ignoring)
+    return [(entities, suffix) for suffix in table.companions.get(name.suffix, ())]
+
+
 def _scan(name: BidsName, datatype: Datatype) -> Scan:
-    stem = "_".join([f"{key}-{value}" for key, value in name.without("sub", "ses", "split")] + [name.suffix])
+    key = _key(name)
     part = name.get("part")
     return Scan(
-        id=to_label(f"{datatype.name}_{stem}"),
+        id=_scan_id(datatype, key),
         xsi_type=datatype.scan,
         type=f"{name.suffix}-{part}" if part in _PHASES else name.suffix,
-        series_description=stem,
+        series_description=_stem(key),
     )
+
+
+def _scan_id(datatype: Datatype, key: Key) -> str:
+    return to_label(f"{datatype.name}_{_stem(key)}")
+
+
+def _stem(key: Key) -> str:
+    entities, suffix = key
+    return "_".join([*(f"{entity}-{value}" for entity, value in entities), suffix])
 
 
 def _homes(spots: Iterable[Spot], table: Table) -> dict[tuple[str, str], str]:
@@ -441,13 +472,12 @@ def _scan_place(where: Spot, scans: Mapping[Key, Scan], table: Table) -> tuple[S
     if scan is not None:
         if name.extension == ".json" and not name.get("split"):
             return scan, table.sidecar, "sidecar"
-        return scan, table.attachments.get(name.extension, table.companion), "of the recording's name"
-    companions = table.companions.get(name.suffix, ())
-    entities = name.without("sub", "ses", "split", *table.ignoring)
-    for suffix in companions:
-        scan = scans.get((entities, suffix))
-        if scan is not None:
-            return scan, table.companion, f"{name.suffix} of {suffix}"
+        attached = table.attachments.get(name.extension, table.companion)
+        resource = attached if attached in datatype.formats.values() else table.companion
+        return scan, resource, "of the recording's name"
+    for key in _companion_keys(name, table):
+        if key in scans:
+            return scans[key], table.companion, f"{name.suffix} of {key[1]}"
     return None
 
 
@@ -610,7 +640,10 @@ def _scan_path(address: Address, folder: str, name: str, table: Table) -> str | 
         return None
     if address.resource not in {table.sidecar, table.companion, *datatype.formats.values()}:
         return None
-    return f"{folder}{datatype.name}/{name}"
+    path = f"{folder}{datatype.name}/{name}"
+    own = _own_name(spot(path, table))
+    keys = [_key(own), *_companion_keys(own, table)] if own is not None else []
+    return path if address.scan in {_scan_id(datatype, key) for key in keys} else None
 
 
 def is_copy(address: Address, table: Table) -> bool:
