@@ -299,7 +299,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
     if arguments and arguments[0] not in commands and not _asks_for_itself(arguments[0]):
         arguments = ["push", *arguments]
-    sys.exit(_run(arguments))
+    code = _run(arguments)
+    if code == INTERRUPTED:
+        # A worker may still wait for a server's answer; nobody waits for it any more.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _asks_for_itself(argument: str) -> bool:
@@ -312,16 +318,16 @@ def _run(arguments: list[str]) -> int:
     screen = _screen(as_json="--json" in arguments, quiet="--quiet" in arguments)
     codes = ((DatasetError, BAD_DATASET), (MappingError, BAD_DATASET), (ConfigError, USAGE), (AccessDenied, DENIED))
     try:
-        app(arguments, standalone_mode=True)
+        app(arguments, prog_name="bids2xnat")
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else USAGE if end.code else OK
+        code = end.code if isinstance(end.code, int) else USAGE
+        if code == INTERRUPTED:
+            screen.note("Interrupted. What has arrived is safe in its place; the same command goes on from there.")
+        return code
     except XnatBidsError as error:
         screen.error(error)
         unreachable = UNREACHABLE if isinstance(error, Unavailable) else DIFFERS
         return next((code for kind, code in codes if isinstance(error, kind)), unreachable)
-    except KeyboardInterrupt:
-        screen.note("Interrupted. What has arrived is safe in its place; the same command goes on from there.")
-        return INTERRUPTED
     return OK
 
 

@@ -31,9 +31,7 @@ from xnat_bids_push.names import is_session, is_subject, parse_name, to_label
 CHUNK = 1 << 20
 """How many bytes are read at once."""
 
-_LEFTOVERS = re.compile(
-    r"\.git|\.datalad|\.DS_Store|\._.+|__MACOSX|Thumbs\.db|\.bids2table_cache\.parquet|.*~|#.*#|\.#.*|\..*\.sw[op]"
-)
+_LEFTOVERS = re.compile(r"\.git|\.datalad|\.DS_Store|__MACOSX|\.bids2table_cache\.parquet|.+~|#.+#|\.#.*|\..*\.sw[op]")
 _ANNEX = re.compile(r"[/\\]annex[/\\]objects[/\\]")
 
 

@@ -49,7 +49,7 @@ DESCRIPTION = "dataset_description.json"
 MANIFEST = "manifest.json"
 
 _LONGEST = 255
-"""XNAT's limit for labels, IDs and short texts in characters, and for one part of a file name in bytes."""
+"""XNAT's limit for labels, IDs and short texts, in characters."""
 
 _PHASES = frozenset({"phase", "real", "imag"})
 
@@ -571,9 +571,8 @@ def _name_issues(parcels: Iterable[Parcel]) -> Iterable[Issue]:
         yield from _twins(parcel)
         for placed in parcel.files:
             address = placed.address
-            too_long = max(len(word) for word in (address.scan, address.node.subject, address.node.experiment))
-            if too_long > _LONGEST or any(len(word) > _LONGEST for word in address.name.split("/")):
-                yield Issue(Severity.ERROR, placed.file.path, f"its name in XNAT ({address}) is too long: shorten it")
+            if max(len(word) for word in (address.scan, address.node.subject, address.node.experiment)) > _LONGEST:
+                yield Issue(Severity.ERROR, placed.file.path, "its name is too long for XNAT: shorten it")
             elif placed.rule == "no recording" and _looks_like_data(placed.file.path):
                 yield Issue(
                     Severity.WARNING,

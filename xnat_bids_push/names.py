@@ -90,19 +90,30 @@ def from_label(label: str) -> str:
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ._-+,:&'[]()@/")
 _CATALOG = re.compile(r"_catalog\.xml(?=/|$)")
 _ESCAPED = re.compile(r"(?:=[0-9A-F]{2})+")
+_CONTINUED = "=/"
+_LONGEST, _PIECE = 255, 200
 
 
 def escape(name: str) -> str:
     r"""A path below a resource as XNAT can store, list, download and delete it.
 
     XNAT stores, decodes or loses ``% ; \ # ?`` depending on the way a file travels, takes ``*_catalog.xml``
-    for its own, and depends on the server's locale beyond ASCII. These are written as ``=XX``, byte by byte.
+    for its own, and depends on the server's locale beyond ASCII. These are written as ``=XX``, byte by byte. A name
+    that grows too long for a file system is continued in a folder: ``…=/…``.
 
     >>> escape("a b/é#1.txt"), escape("x_catalog.xml"), escape("a=b")
     ('a b/=C3=A9=231.txt', 'x=5Fcatalog.xml', 'a=3Db')
     """
     safe = "".join(char if char in _PLAIN else "".join(f"={byte:02X}" for byte in char.encode()) for char in name)
-    return _CATALOG.sub("=5Fcatalog.xml", safe)
+    return "/".join(_short(part) for part in _CATALOG.sub("=5Fcatalog.xml", safe).split("/"))
+
+
+def _short(part: str) -> str:
+    if len(part) <= _LONGEST:
+        return part
+    # Cut from the end: an odd piece there could be "..", which leads out of the resource.
+    ends = range(len(part), 0, -_PIECE)
+    return _CONTINUED.join(part[max(0, end - _PIECE) : end] for end in reversed(ends))
 
 
 def unescape(name: str) -> str:
@@ -111,7 +122,8 @@ def unescape(name: str) -> str:
     >>> unescape("a b/=C3=A9=231.txt")
     'a b/é#1.txt'
     """
-    return _ESCAPED.sub(lambda match: bytes.fromhex(match[0].replace("=", "")).decode(errors="replace"), name)
+    whole = name.replace(_CONTINUED, "")
+    return _ESCAPED.sub(lambda match: bytes.fromhex(match[0].replace("=", "")).decode(errors="replace"), whole)
 
 
 def hide(name: str) -> str:

@@ -103,6 +103,7 @@ def survey(dataset: Dataset) -> Survey:
     if not deep and not found.subjects:
         reason = "the dataset is empty: it has no folder sub-*, and no file in any other folder"
         found.issues.append(Issue(Severity.ERROR, str(dataset.root), reason))
+    found.issues.sort(key=lambda issue: (issue.severity, issue.path))
     return found
 
 
@@ -388,15 +389,15 @@ class Run:
 
     @contextmanager
     def _workers(self, jobs: int) -> Iterator[ThreadPoolExecutor]:
-        """Threads that let go of their transfers when the user interrupts."""
+        """Threads that let go of their transfers when the user interrupts; one that waits for an answer is left."""
         pool = ThreadPoolExecutor(jobs, thread_name_prefix="push")
         try:
             yield pool
         except BaseException:
             self._stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
             raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown()
 
     def _create_subject(self, label: str) -> Exception | None:
         try:

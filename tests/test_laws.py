@@ -1,0 +1,378 @@
+"""The laws of the design, on a real socket: nothing lost, nothing mixed, reversible, idempotent, resumable, modest."""
+
+from __future__ import annotations
+
+import os
+import string
+from pathlib import Path
+
+import pytest
+import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from test_data.generate import generate_annex, generate_awkward
+from tests.conftest import SHARED, Connect, make_small
+from tests.faults import Cut, wire
+from xnat_bids_push.connecting import connect
+from xnat_bids_push.dataset import Dataset, Selection, md5_of, read
+from xnat_bids_push.errors import ArchiveError
+from xnat_bids_push.mapping import place
+from xnat_bids_push.model import Node, State
+from xnat_bids_push.pulling import pull
+from xnat_bids_push.pushing import plan, push, verify
+from xnat_bids_push.removing import plan_removal, remove
+from xnat_bids_push.server import LocalServer
+
+Entry = tuple[str, bytes | str, bool]
+
+
+def tree(root: Path) -> dict[str, Entry]:
+    """What is below a folder: kind, content or target, and whether it can be executed."""
+    found: dict[str, Entry] = {}
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if path.is_symlink():
+            found[name] = ("link", str(path.readlink()), False)
+        elif path.is_dir():
+            found[name] = ("folder", "", False)
+        else:
+            found[name] = ("file", path.read_bytes(), os.access(path, os.X_OK))
+    return found
+
+
+def everything(root: Path) -> Dataset:
+    return read(root, selection=Selection(("all",), sourcedata=True), validate=False)
+
+
+def annexed(root: Path) -> None:
+    generate_annex(root)
+    for link in root.glob("sub-02/**/*"):
+        if link.is_symlink():
+            link.unlink()
+
+
+# ------------------------------------------------------------------ identity and idempotence
+
+
+def assert_round_trip(root: Path, out: Path, open_project: Connect) -> None:
+    dataset = everything(root)
+    with open_project() as archive:
+        first = push(dataset, archive, pause=0)
+        second = push(dataset, archive, pause=0)
+        verified = verify(dataset, archive)
+        pulled = pull(archive, out)
+    assert (first.ok, verified.ok, pulled.ok) == (True, True, True), (first.failed, verified.failed, pulled.failed)
+    assert second.ok
+    assert second.sent_files == 0
+    assert tree(out) == tree(root)
+
+
+def test_pull_after_push_is_the_identity_on_the_sample(
+    sample_root: Path, tmp_path: Path, open_project: Connect
+) -> None:
+    assert_round_trip(sample_root, tmp_path / "out", open_project)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names cannot be made on Windows")
+def test_pull_after_push_is_the_identity_on_awkward_names(tmp_path: Path, open_project: Connect) -> None:
+    """Also below a folder that itself looks like a subject's."""
+    root = tmp_path / "sub-9_ses-9_run-9"
+    generate_awkward(root)
+    (root / "sourcedata" / "~").unlink()  # an editor's backup, left out on purpose
+    assert_round_trip(root, tmp_path / "out", open_project)
+
+
+def test_git_annex_content_that_is_here_is_pushed_and_comes_back_as_files(
+    tmp_path: Path, open_project: Connect
+) -> None:
+    root, out = tmp_path / "annexed", tmp_path / "out"
+    annexed(root)
+    with open_project() as archive:
+        assert push(everything(root), archive, pause=0).ok
+        assert pull(archive, out).ok
+    there = {path: entry[1] for path, entry in tree(out).items() if entry[0] == "file"}
+    here = [path for path in root.rglob("*") if path.is_file() and not {".git", ".datalad"} & set(path.parts)]
+    assert there == {path.relative_to(root).as_posix(): path.read_bytes() for path in here}
+
+
+_WORDS = st.text(string.ascii_letters + string.digits, min_size=1, max_size=4)
+_ODD = st.text(
+    st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="/\\\0"), min_size=1, max_size=12
+).filter(lambda name: name not in (".", "..") and not name.endswith("~") and not name.startswith((".", "#")))
+
+
+@st.composite
+def _trees(draw: st.DrawFn) -> dict[str, bytes]:
+    """Small datasets: recordings, sidecars, companions, and files of any name in any place."""
+    files = {"dataset_description.json": b'{"Name": "x", "BIDSVersion": "1.10.0"}'}
+    for subject in draw(st.lists(_WORDS, min_size=1, max_size=2, unique_by=str.casefold)):
+        session = draw(st.sampled_from(["", "a"]))
+        folder = f"sub-{subject}" + (f"/ses-{session}" if session else "")
+        stem = f"sub-{subject}" + (f"_ses-{session}" if session else "")
+        for name in draw(
+            st.lists(
+                st.sampled_from(
+                    [
+                        "anat/{}_T1w.nii.gz",
+                        "anat/{}_T1w.json",
+                        "func/{}_task-rest_bold.nii.gz",
+                        "func/{}_task-rest_events.tsv",
+                        "eeg/{}_task-rest_eeg.edf",
+                        "pet/{}_pet.nii.gz",
+                        "eeg/{}_electrodes.tsv",
+                        "{}_scans.tsv",
+                    ]
+                ),
+                min_size=1,
+                unique=True,
+            )
+        ):
+            files[f"{folder}/{name.format(stem)}"] = draw(st.binary(max_size=20))
+        files[f"{folder}/anat/{draw(_ODD)}.x"] = draw(st.binary(max_size=5))
+    files[f"code/{draw(_ODD)}"] = b"code"
+    return files
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(files=_trees())
+def test_pull_after_push_is_the_identity_on_any_tree(
+    files: dict[str, bytes], server: LocalServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("out")
+    for path, content in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    project = f"H{out.name.removeprefix('out')}"
+
+    def open_project() -> object:
+        return connect(server.url, project=project, user=server.user, password=server.password, create_project=True)
+
+    assert_round_trip(root, out, open_project)  # type: ignore[arg-type]
+
+
+def test_a_second_push_asks_little_and_writes_nothing(
+    small_root: Path, server: LocalServer, open_project: Connect
+) -> None:
+    dataset = read(small_root)
+    with open_project() as archive:
+        push(dataset, archive, pause=0)
+        server.request_log.clear()
+        push(dataset, archive, pause=0)
+    assert len(server.request_log) <= 20
+    assert all(method in ("GET", "DELETE") for method, _ in server.request_log)
+
+
+# ------------------------------------------------------------------ what XNAT shows
+
+
+def test_the_server_lists_every_file_at_its_address_with_the_digest_on_disk(
+    sample: Dataset, server: LocalServer, open_project: Connect
+) -> None:
+    with open_project() as archive:
+        push(sample, archive, pause=0)
+        listed = archive.holdings(archive.experiments().values())
+    for part in sample.parts():
+        for parcel in place(part, sample.table, description=sample.description).parcels:
+            if parcel.node.experiment:
+                stored = listed[parcel.node.experiment]
+                assert stored.node == parcel.node
+                assert {address: one.md5 for address, one in stored.files.items()} == {
+                    placed.address: md5_of(placed.file) for placed in parcel.files
+                }
+
+
+# ------------------------------------------------------------------ resuming
+
+
+def _faulty_push(root: Path, server: LocalServer, project: str, *, at: int, cut: Cut) -> None:
+    """Push over a wire that breaks once; the run may fail, and must not claim what is not so."""
+    with wire(server.url, cut_at=at, cut=cut) as broken:
+        try:
+            with connect(
+                broken.url, project=project, user=server.user, password=server.password, create_project=True
+            ) as archive:
+                push(read(root), archive, jobs=1, pause=0)
+        except ArchiveError as error:
+            told = str(error)
+        else:
+            told = ""
+    assert server.password not in told
+
+
+@pytest.mark.parametrize("cut", list(Cut))
+@pytest.mark.parametrize("at", range(0, 24, 2))
+def test_a_push_after_a_cut_at_any_request_converges(
+    at: int, cut: Cut, tmp_path: Path, server: LocalServer, project: str, open_project: Connect
+) -> None:
+    root = make_small(tmp_path / "small")
+    _faulty_push(root, server, project, at=at, cut=cut)
+    with open_project() as archive:
+        again = push(read(root), archive, pause=0)
+        assert again.ok, again.failed
+        assert set(archive.experiments()) == {"sub-01_MR", "sub-02_MR"}
+        assert set(archive.subjects()) == {"sub-01", "sub-02"}
+        assert pull(archive, tmp_path / "out").ok
+    assert tree(tmp_path / "out") == tree(root)
+
+
+def test_an_interrupted_pull_goes_on(small_root: Path, tmp_path: Path, open_project: Connect) -> None:
+    out = tmp_path / "out"
+    with open_project() as archive:
+        push(read(small_root), archive, pause=0)
+        pull(archive, out)
+        (out / "sub-01/anat/sub-01_T1w.nii.gz").unlink()
+        again = pull(archive, out)
+    assert (again.ok, again.sent_files) == (True, 1)
+    assert tree(out) == tree(small_root)
+
+
+def test_files_added_later_complete_a_session_that_exists(small_root: Path, open_project: Connect) -> None:
+    dataset = read(small_root)
+    with open_project() as archive:
+        push(dataset, archive, pause=0)
+        later = {
+            "sub-01/anat/sub-01_T2w.nii.gz": "T2",
+            "sub-01/func/sub-01_task-rest_bold.json": "{}",
+            "sub-01/eeg/sub-01_task-rest_eeg.edf": "EDF",
+            "sub-03/anat/sub-03_T1w.nii.gz": "third",
+            "CHANGES": "1.0.1",
+        }
+        for path, text in later.items():
+            (small_root / path).parent.mkdir(parents=True, exist_ok=True)
+            (small_root / path).write_text(text)
+        report = push(read(small_root), archive, pause=0)
+        assert report.ok, report.failed
+        assert report.sent_files == len(later) + 2  # and the new experiments' copies of the description
+        assert archive.scans(Node("sub-01", "sub-01_MR")) == {"anat_T1w", "func_task-rest_bold", "anat_T2w"}
+
+
+# ------------------------------------------------------------------ modesty
+
+
+def _upload(server: LocalServer, path: str, body: bytes, **query: str) -> None:
+    answer = requests.put(
+        f"{server.url}{path}",
+        params={"inbody": "true"} | query,
+        data=body,
+        auth=(server.user, server.password),
+        timeout=30,
+    )
+    answer.raise_for_status()
+
+
+def _session_url(project: str, rest: str) -> str:
+    return f"/data/projects/{project}/subjects/sub-01/experiments/sub-01_MR/{rest}"
+
+
+def test_what_differs_in_the_archive_is_reported_and_left(
+    small_root: Path, server: LocalServer, project: str, open_project: Connect
+) -> None:
+    path = _session_url(project, "scans/anat_T1w/resources/NIFTI/files/sub-01_T1w.nii.gz")
+    with open_project() as archive:
+        push(read(small_root), archive, pause=0)
+        _upload(server, path, b"a curator's own", overwrite="true")
+        report = push(read(small_root), archive, pause=0)
+        checked = verify(read(small_root), archive)
+    assert (report.ok, checked.ok, report.sent_files) == (False, False, 0)
+    assert [f.path for one in report.failed for f in one.findings if f.state is State.DIFFERS] == [
+        "sub-01/anat/sub-01_T1w.nii.gz"
+    ]
+    content = requests.get(f"{server.url}{path}", auth=(server.user, server.password), timeout=30).content
+    assert content == b"a curator's own"
+
+
+def test_other_peoples_data_is_neither_reported_nor_removed(
+    small_root: Path, server: LocalServer, project: str, open_project: Connect
+) -> None:
+    theirs = _session_url(project, "scans/anat_T1w/resources/SNAPSHOTS/files/a.gif")
+    with open_project() as archive:
+        push(read(small_root), archive, pause=0)
+        _upload(server, theirs, b"GIF", content="ORIGINAL")
+        assert verify(read(small_root), archive).ok
+        report = remove(plan_removal(read(small_root), archive), archive)
+        assert not report.ok
+        assert set(archive.experiments()) == {"sub-01_MR"}
+        left = archive.holdings(archive.experiments().values())["sub-01_MR"].files
+        assert [(address.resource, address.name) for address in left] == [("SNAPSHOTS", "a.gif")]
+
+
+def test_removal_leaves_nothing_of_the_dataset_and_the_subjects_that_are_more_than_a_label(
+    small_root: Path, server: LocalServer, project: str, open_project: Connect
+) -> None:
+    with open_project() as archive:
+        push(read(small_root), archive, pause=0)
+        requests.put(
+            f"{server.url}/data/projects/{project}/subjects/sub-02",
+            params={"group": "patients"},
+            auth=(server.user, server.password),
+            timeout=30,
+        ).raise_for_status()
+        report = remove(plan_removal(read(small_root), archive), archive)
+        assert report.ok, report.failed
+        assert archive.experiments() == {}
+        assert set(archive.subjects()) == {"sub-02"}
+        assert archive.node_holding(Node()).files == {}
+
+
+def test_what_differs_is_not_removed(
+    small_root: Path, server: LocalServer, project: str, open_project: Connect
+) -> None:
+    with open_project() as archive:
+        push(read(small_root), archive, pause=0)
+        (small_root / "sub-01/anat/sub-01_T1w.nii.gz").write_text("newer")
+        remove(plan_removal(read(small_root), archive), archive)
+        left = archive.holdings(archive.experiments().values())["sub-01_MR"].files
+    assert [address.name for address in left] == ["sub-01_T1w.nii.gz"]
+
+
+def test_a_session_of_another_subject_is_never_moved(
+    small_root: Path, server: LocalServer, project: str, open_project: Connect
+) -> None:
+    """XNAT would move a session whose label is put under another subject, with 200."""
+    auth = (server.user, server.password)
+    with open_project() as archive:
+        url = f"{server.url}/data/projects/{project}/subjects/other/experiments/sub-01_MR"
+        requests.put(url, params={"xsiType": "xnat:mrSessionData"}, auth=auth, timeout=30).raise_for_status()
+        report = push(read(small_root), archive, pause=0)
+        assert archive.experiments()["sub-01_MR"].subject == "other"
+    assert [str(one.node) for one in report.failed] == ["sub-01_MR"]
+    assert "under subject other" in report.failed[0].failure
+
+
+def test_a_plan_changes_nothing(small_root: Path, server: LocalServer, open_project: Connect) -> None:
+    with open_project() as archive:
+        server.request_log.clear()
+        plans = list(plan(read(small_root), archive))
+    assert {str(one.node) for one in plans if one.steps} == {"project", "sub-01_MR", "sub-02_MR"}
+    assert {method for method, _ in server.request_log} <= {"GET", "DELETE"}
+
+
+# ------------------------------------------------------------------ the example datasets
+
+_FAIR_SAMPLE = (
+    "asl001",
+    "atlas-AAL",
+    "ds000246",
+    "ds114",
+    "ds210",
+    "eeg_rest_fmri",
+    "emg_Multimodal",
+    "eyetracking_binocular",
+    "fnirs_tapping",
+    "ieeg_epilepsyNWB",
+    "micr_SEM",
+    "micr_XPCTzarr",
+    "motion_systemvalidation",
+    "mrs_2dmrsi",
+    "pet001",
+    "qmri_mp2rage",
+)
+
+
+@pytest.mark.parametrize("name", ["real-bids", *(f"bids-examples/{name}" for name in _FAIR_SAMPLE)])
+def test_pull_after_push_is_the_identity_on_public_examples(name: str, tmp_path: Path, open_project: Connect) -> None:
+    root = SHARED / name
+    if not root.is_dir():
+        pytest.skip(f"{name} is not beside the checkout")
+    assert_round_trip(root, tmp_path / "out", open_project)
