@@ -84,17 +84,23 @@ def issue_token(call: Call, login: str | None = None) -> Answer:
 
 def validate_token(call: Call, alias: str, secret: str) -> Answer:
     """Whose token it is."""
-    login = call.site.accounts.token_user(alias, secret)
-    if login is None:
-        raise not_found()
-    return Answer(200, to_json({"valid": login}), JSON)
+    _own_token(call, alias)
+    return Answer(200, to_json({"valid": call.site.accounts.token_user(alias, secret)}), JSON)
 
 
-def invalidate_token(call: Call, alias: str, secret: str) -> Answer:
+def invalidate_token(call: Call, alias: str, secret: str = "") -> Answer:
     """Make a token useless."""
-    if call.site.accounts.token_user(alias, secret) is not None:
-        call.site.accounts.invalidate_token(alias)
-    return empty()
+    _own_token(call, alias)
+    call.site.accounts.invalidate_token(alias)
+    return Answer(200, to_json({"result": "OK"}), JSON)
+
+
+def _own_token(call: Call, alias: str) -> None:
+    owner = call.site.accounts.token_owner(alias)
+    if owner is None:
+        raise not_found(f"Can't find an alias token with the alias {alias}")
+    if owner != call.user.login and not call.user.admin:
+        raise refuse(403, "Non-admin users can only request operations on alias tokens for their own account")
 
 
 # Users

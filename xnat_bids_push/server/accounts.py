@@ -228,6 +228,12 @@ class Accounts:
             return None
         return str(row["login"])
 
+    def token_owner(self, alias: str) -> str | None:
+        """Who owns a token that has not expired, whatever its secret is."""
+        with self._database.read() as db:
+            row = db.execute("SELECT login FROM token WHERE alias = ? AND expires > ?", (alias, time.time())).fetchone()
+        return str(row["login"]) if row else None
+
     def invalidate_token(self, alias: str) -> None:
         """Make a token invalid."""
         with self._database.write() as db:

@@ -118,12 +118,14 @@ def get(call: Call, path: str, resource: str | None = None, **address: str) -> A
 
 
 def delete(call: Call, path: str = "", resource: str | None = None, **address: str) -> Answer:
-    """Delete all files whose path begins like this."""
+    """Delete all files of a resource whose path begins like this; without a resource, nothing at all."""
     wanted = {path, stored_name(path)}
     if path.endswith("*"):
         wanted = {name.removesuffix("*") for name in wanted}
     with call.site.database.read() as db:
         spot = resources.find(call, db, **address)
+        if resource is None or not resources.chosen(resources.resources_at(db, spot), resource):
+            return empty()
         if not resources.rights_at(call, db, spot).delete:
             raise refuse(403, NO_RIGHT)
         found = _files_at(call, db, spot, resource, address)

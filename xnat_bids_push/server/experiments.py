@@ -204,12 +204,16 @@ def _save(call: Call, db: sqlite3.Connection, place: Place) -> tuple[str, bool]:
         raise not_found()
     existing = finding.experiment(call, db, within, place.experiment)
     whole = call.flag("allowDataDeletion") and loading.has_document(call)
-    template = _as_item(existing) if existing and not whole else None
+    stored = _as_item(existing) if existing else None
+    # Without a project in the address nothing that is stored stands behind the fields of the request.
+    template = stored if within is not None and not whole else None
     draft = loading.load(call, shortcuts.EXPERIMENT, template=template) or _typed(call)
+    if draft is None and stored is not None:
+        draft = Draft(stored)
     if draft is None:
         raise refuse(417, "Need PUT Contents")
     _check_kind(draft)
-    within = within or _project_of_document(call, db, draft.item, existing)
+    within = within or _project_of_document(call, db, draft.item)
     label = draft.item.text("label") or (existing.label if existing else place.experiment)
     existing = existing or _matching(call, db, draft.item, within, label)
     owner = _subject_for(call, db, place, draft.item, within, existing)
@@ -221,9 +225,8 @@ def _save(call: Call, db: sqlite3.Connection, place: Place) -> tuple[str, bool]:
     return existing.id, False
 
 
-def _project_of_document(call: Call, db: sqlite3.Connection, item: Item, existing: Experiment | None) -> Project:
-    name = existing.project if existing else item.text("project")
-    found = records.project_by_id(db, name) if existing and name else finding.project(call, db, name)
+def _project_of_document(call: Call, db: sqlite3.Connection, item: Item) -> Project:
+    found = finding.project(call, db, item.text("project"))
     if found is None:
         raise refuse(422, "Submitted experiment record must include the project attribute.")
     return found
@@ -250,10 +253,9 @@ def _subject_for(
     """
     if place.subject is not None:
         found = finding.subject(call, db, within, place.subject)
-        if found is not None:
+        if found is not None and not (existing and call.get("subject_ID")):
             return found
         if existing is None and not item.text("subject_ID"):
-            _check_create(call, db, within)
             return create_for(call, db, within, place.subject)
     return _subject_of_document(call, db, item, within, existing)
 

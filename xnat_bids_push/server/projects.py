@@ -34,6 +34,19 @@ def put(call: Call, project: str, setting: str = "") -> Answer:
     return empty()
 
 
+def post(call: Call) -> Answer:
+    """Create a project below the list of projects."""
+    name = call.query.get("ID") or call.query.get("xnat:projectData/ID")
+    if name is None:
+        raise refuse(417, "Need POST Contents")
+    with call.site.database.write() as db:
+        if finding.project(call, db, name) is not None:
+            raise refuse(409, "Project already exists.")
+        _save(call, db, name, None)
+    uri = f"{call.base_url}/data/projects/{name}"
+    return Answer(200, uri.encode(), text("").type, [("Location", uri)])
+
+
 def get(call: Call, project: str) -> Answer:
     """One project."""
     with call.site.database.read() as db:

@@ -204,7 +204,9 @@ def subjects_of(db: Database, project: str) -> list[tuple[Subject, str]]:
         "WHERE h.kind = 'subject' AND h.project = ? ORDER BY s.id",
         (project,),
     ).fetchall()
-    return [(_subject(row), row["label"]) for row in own] + [(_subject(row), row["shown"]) for row in shared]
+    return [(_subject(row), row["label"]) for row in own] + [
+        (_subject(row), row["shown"] or row["label"]) for row in shared
+    ]
 
 
 def save_subject(db: Database, subject: Subject) -> None:
@@ -250,7 +252,9 @@ def experiments_of(db: Database, project: str) -> list[tuple[Experiment, str]]:
         "WHERE h.kind = 'experiment' AND h.project = ? ORDER BY e.id",
         (project,),
     ).fetchall()
-    return [(_experiment(row), row["label"]) for row in own] + [(_experiment(row), row["shown"]) for row in shared]
+    return [(_experiment(row), row["label"]) for row in own] + [
+        (_experiment(row), row["shown"] or row["label"]) for row in shared
+    ]
 
 
 def experiments_of_subject(db: Database, subject: str) -> list[Experiment]:

@@ -82,8 +82,7 @@ def find(
         if spot.subject is None:
             raise not_found("Unable to identify subject")
     if experiment is not None:
-        found = (finding.experiment(call, db, spot.project, name) for name in experiment.split(","))
-        spot.experiments = list({one.id: one for one in found if one is not None}.values())
+        spot.experiments = _experiments(call, db, spot.project, experiment)
         if len(spot.experiments) != 1 and not reading:
             what = "image session" if scan is not None else "experiment"
             raise not_found(f"Unable to identify {what}")
@@ -92,6 +91,18 @@ def find(
         if len(spot.scans) != 1 and not reading:
             raise not_found("Unable to identify scan")
     return spot
+
+
+def _experiments(call: Call, db: sqlite3.Connection, within: Project | None, names: str) -> list[Experiment]:
+    """The experiments of a comma list; labels do not work in lists."""
+    if "," not in names:
+        found = [finding.experiment(call, db, within, names)]
+    else:
+        found = [finding.experiment(call, db, None, name) for name in names.split(",")]
+    experiments = list({one.id: one for one in found if one is not None}.values())
+    if not experiments and "," in names:
+        raise not_found()
+    return experiments
 
 
 def rights_at(call: Call, db: sqlite3.Connection, spot: Spot) -> Rights:
@@ -164,13 +175,22 @@ def get(call: Call, resource: str, **address: str) -> Answer:
     return Answer(200, _catalog(found[0], entries).encode(), "text/xml")
 
 
+def no_path(call: Call, resource: str, rest: str, **address: str) -> Answer:
+    """Nothing but files lies below a resource."""
+    raise refuse(
+        400,
+        "This resource works at the catalog level only and does not accept file paths.  "
+        "To work with the resource files, append '/files' after the resource ID.",
+    )
+
+
 def delete(call: Call, resource: str, **address: str) -> Answer:
     """Delete a resource with its files; it does not have to exist."""
     with call.site.database.read() as db:
         spot = find(call, db, **address)
-        if not rights_at(call, db, spot).delete:
-            raise refuse(403, NO_RIGHT)
         found = chosen(resources_at(db, spot), resource)
+        if found and not rights_at(call, db, spot).delete:
+            raise refuse(403, NO_RIGHT)
         folders = [views.resource_folder(call.site.files, db, one) for one in found]
     with call.site.files.removing(folders) as db:
         for one in found:

@@ -51,6 +51,13 @@ def _files(prefix: str) -> list[Route]:
         ),
         route(f"{base}/resources/{{resource}}/files/?", **whole),
         route(f"{base}/resources/{{resource}}/files/{{path:rest}}", **every),
+        route(
+            f"{base}/resources/{{resource}}/{{rest:rest}}",
+            GET=resources.no_path,
+            PUT=resources.no_path,
+            POST=resources.no_path,
+            DELETE=resources.no_path,
+        ),
         route(f"{base}/files/?", **whole),
         route(f"{base}/files/{{path:rest}}", **every),
     ]
@@ -105,6 +112,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("/data/services/tokens/issue/user/{login}", GET=account_pages.issue_token),
     route("/data/services/tokens/validate/{alias}/{secret}", GET=account_pages.validate_token),
     route("/data/services/tokens/invalidate/{alias}/{secret}", GET=account_pages.invalidate_token),
+    route("/data/services/tokens/invalidate/{alias}", GET=account_pages.invalidate_token),
     route("/data/users", GET=account_pages.data_users),
     route("/xapi/users", GET=account_pages.users, POST=account_pages.create_user),
     route("/xapi/users/username", GET=account_pages.current),
@@ -120,7 +128,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("/data/services/import", POST=imports.run, PUT=imports.run),
     route("/data/services/refresh/catalog", POST=refresh.run),
     # Projects
-    route("/data/projects", GET=projects.listing),
+    route("/data/projects", GET=projects.listing, POST=projects.post),
     route(f"/data{_P}/accessibility", GET=projects.get_accessibility),
     route(f"/data{_P}/accessibility/{{wanted}}", PUT=projects.put_accessibility),
     route(f"/data{_P}/users", GET=projects.users),

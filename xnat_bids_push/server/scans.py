@@ -46,7 +46,7 @@ def post(call: Call, experiment: str, project: str | None = None, subject: str |
         within, session = _session(call, db, project, experiment)
         if session is None:
             raise not_found()
-        draft = _load(call, None)
+        draft = _load_new(call, session)
         scan_id = draft.item.text("ID") or _free_id(db, session)
         if records.scan_by_id(db, session.id, scan_id):
             raise refuse(409, "Specified scan already exists.")
@@ -85,7 +85,9 @@ def delete(call: Call, experiment: str, scan: str, project: str | None = None, s
 def listing(call: Call, experiment: str, project: str | None = None, subject: str | None = None) -> Answer:
     """The scans of a session."""
     with call.site.database.read() as db:
-        _, session = _session(call, db, project, experiment)
+        within, session = _session(call, db, project, experiment)
+        if within is not None and (session is None or not _has_subject(call, db, within, subject)):
+            raise not_found()
         if session is None:
             raise failed()
         found = records.scans_of(db, [session.id])
@@ -174,6 +176,21 @@ def _load(call: Call, existing_type: str | None) -> Draft:
     if kind and known:
         draft.put(draft.item, known, kind)
     return draft
+
+
+def _load_new(call: Call, session: Experiment) -> Draft:
+    """A scan for the list of scans, of the kind that goes with the session unless another one is named."""
+    usual = session.type.replace("SessionData", "ScanData")
+    draft = loading.load(call, shortcuts.SCAN, data_type=usual if schema.type_named(usual) else None)
+    if draft is None:
+        raise refuse(417, "Need POST Contents")
+    if not schema.extends(draft.item.type, _TYPE):
+        raise refuse(422, "Only Scan documents can be PUT to this address.")
+    return draft
+
+
+def _has_subject(call: Call, db: sqlite3.Connection, within: Project, subject: str | None) -> bool:
+    return subject is None or finding.subject(call, db, within, subject) is not None
 
 
 def _session_of_document(call: Call, db: sqlite3.Connection, item: Item, within: Project | None) -> Experiment | None:

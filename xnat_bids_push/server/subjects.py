@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from . import finding, listings, loading, records, rights, shortcuts, views
 from .items import Item
@@ -15,8 +16,17 @@ from .records import Project, Subject
 from .tables import table
 from .web import Answer, Call, empty, failed, not_found, refuse, text
 
-_TYPE = "xnat:subjectData"
+_TYPE: Final = "xnat:subjectData"
 _DEFAULT_COLUMNS = ("ID", "project", "label", "insert_date", "insert_user")
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A subject that has been stored: its ID, and the label that it should get."""
+
+    id: str
+    is_new: bool = False
+    label: str | None = None
 
 
 def put(call: Call, subject: str, project: str | None = None) -> Answer:
@@ -28,8 +38,10 @@ def put(call: Call, subject: str, project: str | None = None) -> Answer:
         return _rename(call, existing, within, str(call.query["label"]))
     with call.site.database.write() as db:
         existing = finding.subject(call, db, within, subject) if within or project is None else None
-        saved, is_new = _save(call, db, subject, within, existing)
-    return text(saved, 201 if is_new else 200)
+        saved = _save(call, db, subject, within, existing)
+    if saved.label is not None and existing is not None:
+        _relabel(call, existing, saved.label)
+    return text(saved.id, 201 if saved.is_new else 200)
 
 
 def post(call: Call, project: str) -> Answer:
@@ -42,7 +54,7 @@ def post(call: Call, project: str) -> Answer:
         label = draft.item.text("label")
         if label and records.subject_by_label(db, within.id, label):
             raise refuse(409, "Subject already exists.")
-        saved, _ = _create(call, db, draft, within, label)
+        saved = _create(call, db, draft, within, label).id
     uri = f"{call.base_url}/data/projects/{project}/subjects/{saved}"
     return Answer(200, uri.encode(), text("").type, [("Location", uri)])
 
@@ -147,17 +159,18 @@ def delete_share(call: Call, subject: str, target: str, project: str | None = No
 
 def add_share(call: Call, db: sqlite3.Connection, what: tuple[str, str, str, str], other: Project) -> None:
     """Show an object (kind, ID, project, label) in a further project."""
-    kind, key, owner, label = what
-    wanted = call.query.get("label") or label
+    kind, key, owner, _ = what
+    # Without a label of its own the object is shown under the one it has, but cannot be found by it.
+    wanted = call.query.get("label", "")
     if owner == other.id:
         raise refuse(409, f"Already assigned to project:{other.id}")
     row = db.execute(
         "SELECT label FROM share WHERE kind = ? AND id = ? AND project = ?", (kind, key, other.id)
     ).fetchone()
-    if row is not None and (not call.query.get("label") or row[0] == wanted):
+    if row is not None and wanted in ("", row[0]):
         raise refuse(409, f"Already assigned to project:{other.id}")
     by_label = records.subject_by_label if kind == "subject" else records.experiment_by_label
-    taken = by_label(db, other.id, wanted)
+    taken = by_label(db, other.id, wanted) if wanted else None
     if taken is not None and taken.id != key:
         raise refuse(409, f"Label already in use:{wanted}")
     if not rights.in_project(db, call.user, other).create:
@@ -166,7 +179,7 @@ def add_share(call: Call, db: sqlite3.Connection, what: tuple[str, str, str, str
             403,
             f"Specified user account has insufficient create privileges for {what_kind} in the {other.id} project.",
         )
-    if not finding.LABEL.fullmatch(wanted):
+    if wanted and not finding.LABEL.fullmatch(wanted):
         raise failed()
     db.execute("INSERT OR REPLACE INTO share VALUES (?, ?, ?, ?)", (kind, key, other.id, wanted))
 
@@ -185,7 +198,7 @@ def projects_table(call: Call, db: sqlite3.Connection, what: tuple[str, str, str
     kind, key, owner, label = what
     shared = db.execute("SELECT project, label FROM share WHERE kind = ? AND id = ?", (kind, key)).fetchall()
     rows = []
-    for name, shown in [(owner, label), *((row[0], row[1]) for row in shared)]:
+    for name, shown in [(owner, label), *((row[0], row[1] or label) for row in shared)]:
         found = records.project_by_id(db, name)
         if found is not None:
             secondary, title = found.item.text("secondary_ID") or "", found.item.text("name") or ""
@@ -221,9 +234,7 @@ def _missing(name: str, within: Project | None) -> str:
     return f"{start}The project {within.id} does not contain a subject identifiable by the ID or label {name}."
 
 
-def _save(
-    call: Call, db: sqlite3.Connection, name: str, within: Project | None, existing: Subject | None
-) -> tuple[str, bool]:
+def _save(call: Call, db: sqlite3.Connection, name: str, within: Project | None, existing: Subject | None) -> Saved:
     template = _as_item(existing) if existing else None
     whole = call.flag("allowDataDeletion") and loading.has_document(call)
     draft = loading.load(call, shortcuts.SUBJECT, template=None if whole else template, data_type=_TYPE) or Draft(
@@ -243,7 +254,7 @@ def _save(
         existing = _matching(call, db, item, within, label)
     if existing is None:
         return _create(call, db, draft, within, label)
-    return _change(call, db, draft, existing, label), False
+    return _change(call, db, draft, existing, label)
 
 
 def _as_item(subject: Subject) -> Item:
@@ -259,7 +270,7 @@ def _matching(call: Call, db: sqlite3.Connection, item: Item, within: Project, l
     return found if found and rights.on_subject(db, call.user, found).read else None
 
 
-def _create(call: Call, db: sqlite3.Connection, draft: Draft, within: Project, label: str | None) -> tuple[str, bool]:
+def _create(call: Call, db: sqlite3.Connection, draft: Draft, within: Project, label: str | None) -> Saved:
     if not rights.in_project(db, call.user, within).create:
         raise refuse(403, "Specified user account has insufficient create privileges for subjects in this project.")
     loading.check(draft)
@@ -273,10 +284,10 @@ def _create(call: Call, db: sqlite3.Connection, draft: Draft, within: Project, l
         raise refuse(409, "Conflict: Duplicate subject label")
     item = _stripped(draft.item)
     records.save_subject(db, Subject(subject_id, within.id, label, item, records.now(), call.user.login))
-    return subject_id, True
+    return Saved(subject_id, is_new=True)
 
 
-def _change(call: Call, db: sqlite3.Connection, draft: Draft, existing: Subject, label: str) -> str:
+def _change(call: Call, db: sqlite3.Connection, draft: Draft, existing: Subject, label: str) -> Saved:
     if draft.item.text("project") not in (None, existing.project):
         raise refuse(409, "Project must be modified through separate URI.")
     if not rights.on_subject(db, call.user, existing).edit:
@@ -285,10 +296,11 @@ def _change(call: Call, db: sqlite3.Connection, draft: Draft, existing: Subject,
     if draft.item.text("ID") not in (None, existing.id):
         raise refuse(400, "ID cannot be modified")
     if label != existing.label:
-        # A label inside a document renames, without the files being moved by their own address.
-        raise refuse(400, "Label must be modified through separate URI.")
+        check_label(label)
+        if records.subject_by_label(db, existing.project, label):
+            raise refuse(409, "Conflict: Duplicate subject label")
     records.save_subject(db, replace(existing, item=_stripped(draft.item)))
-    return existing.id
+    return Saved(existing.id, label=label if label != existing.label else None)
 
 
 def _stripped(item: Item) -> Item:
@@ -308,13 +320,18 @@ def _rename(call: Call, existing: Subject, within: Project | None, label: str) -
         if records.subject_by_label(db, project, label):
             raise refuse(409, "Specified label is already in use.")
     check_label(label)
+    _relabel(call, existing, label)
+    return empty()
+
+
+def _relabel(call: Call, existing: Subject, label: str) -> None:
+    """Change a label, and with it the name of the folder of the subject's files."""
     files = call.site.files
     folders = (files.subject_folder(existing.project, existing.label), files.subject_folder(existing.project, label))
     with files.moving([folders]) as db:
-        if records.subject_by_label(db, project, label):
+        if records.subject_by_label(db, existing.project, label):
             raise refuse(409, "Specified label is already in use.")
         db.execute("UPDATE subject SET label = ? WHERE id = ?", (label, existing.id))
-    return empty()
 
 
 def _move(call: Call, found: Subject, other: Project) -> Answer:

@@ -118,11 +118,17 @@ def _from_parts(call: Call, folder: Path) -> list[Received]:
 
 
 def _no_data(call: Call) -> Refusal:
-    size = _human_size(call.body.size)
+    method, size = call.method, call.body.size
+    if not size:
+        return refuse(
+            400,
+            f"You tried to {method} to this service, but didn't provide any data (found request entity size of 0). "
+            "Please check the format of your service request.",
+        )
     return refuse(
         400,
-        f"You tried to {call.method} a payload of {size} to this service, but didn't provide any data. "
-        "If you think you sent data to upload, you can try to PUT with the query-string parameter inbody=true "
+        f"You tried to {method} a payload of {_human_size(size)} to this service, but didn't provide any data. "
+        f"If you think you sent data to upload, you can try to {method} with the query-string parameter inbody=true "
         "or use multipart/form-data encoding.",
     )
 
