@@ -247,6 +247,27 @@ def test_files_added_later_complete_a_session_that_exists(small_root: Path, open
         assert archive.scans(Node("sub-01", "sub-01_MR")) == {"anat_T1w", "func_task-rest_bold", "anat_T2w"}
 
 
+def test_a_file_that_vanishes_or_changes_fails_its_own_session_only(
+    small_root: Path, tmp_path: Path, open_project: Connect
+) -> None:
+    dataset = read(small_root)
+    victim = small_root / "sub-02/anat/sub-02_T1w.nii.gz"
+
+    def change(_: int) -> None:
+        if victim.exists():
+            victim.unlink()
+
+    with open_project() as archive:
+        report = push(dataset, archive, jobs=1, pause=0, on_bytes=change)
+        assert [str(one.node) for one in report.failed] == ["sub-02_MR"]
+        assert "sub-02_T1w.nii.gz" in report.failed[0].failure
+        assert set(archive.experiments()) == {"sub-01_MR"}
+        victim.write_text("back again, and longer")
+        assert push(read(small_root), archive, pause=0).ok
+        assert pull(archive, tmp_path / "out").ok
+    assert tree(tmp_path / "out") == tree(small_root)
+
+
 # ------------------------------------------------------------------ modesty
 
 
