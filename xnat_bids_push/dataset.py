@@ -142,13 +142,21 @@ def read(
 
 def _root_fault(folder: Path, *, validate: bool) -> str:
     """Why a folder cannot be a dataset at all, or ""."""
-    if not folder.exists():
+    try:
+        status = folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
         return "there is no such folder"
-    if not folder.is_dir():
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    if not stat.S_ISDIR(status.st_mode):
         return "this is a file; give the dataset's folder"
     if not os.access(folder, os.R_OK | os.X_OK):
         return "this folder cannot be read"
-    if validate and not (folder / DESCRIPTION).is_file():
+    description = folder / DESCRIPTION
+    if validate and description.is_symlink() and not description.exists():
+        reason = _broken_link(DESCRIPTION, str(description.readlink()), OSError(errno.ENOENT, ""))
+        return f"{DESCRIPTION}: {reason}"
+    if validate and not description.is_file():
         return (
             f"this is not a BIDS dataset: there is no {DESCRIPTION}. Give the dataset's own folder, "
             "or push it as it is with --validation off"
@@ -172,6 +180,8 @@ def _description_issues(path: Path) -> Iterator[Issue]:
     except ValueError as error:
         yield Issue(Severity.WARNING, DESCRIPTION, f"is not JSON: {error}")
         return
+    except OSError:
+        return  # the walk meets the same error, and reports it
     if not (isinstance(content, dict) and content.get("Name") and content.get("BIDSVersion")):
         yield Issue(Severity.WARNING, DESCRIPTION, "lacks Name or BIDSVersion, which BIDS requires")
 
@@ -207,7 +217,7 @@ def _subject_folders(
             left_out.append(LeftOut(tree, f"not asked for (--{tree})"))
             continue
         for name in _folders_in(root / tree):
-            if row.parts and not is_subject(name) and not selection.takes_pipeline(name):
+            if row.parts and not selection.takes_pipeline(name):
                 left_out.append(LeftOut(f"{tree}/{name}", f"not asked for (--{tree})"))
             elif is_subject(name):
                 found[name].append(f"{tree}/{name}")
@@ -278,7 +288,7 @@ class _Walk:
             self.left_out.append(LeftOut(path, "version control, or an editor's or a system's leftover"))
             return False
         if not _is_text(entry.name):
-            self._error(path.encode(errors="backslashreplace").decode(), "its name is not UTF-8: rename it")
+            self._error(path, "its name is not UTF-8: rename it")
         elif entry.is_symlink():
             self._link(path)
         elif entry.is_dir(follow_symlinks=False):
@@ -288,16 +298,20 @@ class _Walk:
         return True
 
     def _file(self, path: str, status: os.stat_result, content: Path) -> None:
+        if self._take(path, status, content) and status.st_mode & stat.S_IXUSR:
+            self.marks.append(Mark(path, MarkKind.EXECUTABLE))
+
+    def _take(self, path: str, status: os.stat_result, content: Path) -> bool:
+        """Take a file's content in; False if that cannot be."""
         if not stat.S_ISREG(status.st_mode):
             self._error(path, "is neither a file nor a folder, and cannot be pushed: remove it")
-            return
+            return False
         if not os.access(content, os.R_OK):
             self._error(path, "cannot be read: change its permissions")
-            return
-        if status.st_mode & stat.S_IXUSR:
-            self.marks.append(Mark(path, MarkKind.EXECUTABLE))
+            return False
         self._name_check(path)
         self.files.append(BidsFile(path, status.st_size, content, status.st_mtime_ns))
+        return True
 
     def _link(self, path: str) -> None:
         """A link: its content travels as a file, and the manifest makes it a link again."""
@@ -312,28 +326,22 @@ class _Walk:
         except RuntimeError:  # pathlib's word for a loop before Python 3.13
             self._error(path, _broken_link(path, target, OSError(errno.ELOOP, "")))
             return
-        if _ANNEX.search(str(real)):
+        root = self.root.resolve()
+        inside = real.is_relative_to(root)
+        if _ANNEX.search(f"/{real.relative_to(root) if inside else real}"):
             self._file(path, status, real)
             return
-        root = self.root.resolve()
-        if not real.is_relative_to(root):
+        if not inside:
             self._error(path, f"is a link out of the dataset (to {target}): put the data itself in its place")
             return
-        if Path(target).is_absolute():
+        if Path(target).is_absolute() or _leaves(path, target):
             target = os.path.relpath(real, (root / path).parent)
         self.marks.append(Mark(path, MarkKind.LINK, target.replace(os.sep, "/")))
         if not stat.S_ISDIR(status.st_mode):
-            self._file_of_link(path, status, real)
+            self._take(path, status, real)
         elif is_subject(path):
             reason = "is a link to a folder: it stays a link, and XNAT gets no subject for it"
             self.issues.append(Issue(Severity.WARNING, path, reason))
-
-    def _file_of_link(self, path: str, status: os.stat_result, real: Path) -> None:
-        if not os.access(real, os.R_OK):
-            self._error(path, "cannot be read: change its permissions")
-            return
-        self._name_check(path)
-        self.files.append(BidsFile(path, status.st_size, real, status.st_mtime_ns))
 
     def _name_check(self, path: str) -> None:
         """Warn of entities that BIDS does not know: they often are typing errors."""
@@ -346,7 +354,7 @@ class _Walk:
             self.issues.append(Issue(Severity.WARNING, path, f"BIDS knows no entity {', '.join(unknown)}"))
 
     def _error(self, path: str, message: str) -> None:
-        self.issues.append(Issue(Severity.ERROR, path, message))
+        self.issues.append(Issue(Severity.ERROR, _printable(path), _printable(message)))
 
 
 _UNREADABLE: Sequence[os.DirEntry[str]] = ()
@@ -358,6 +366,15 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _printable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _leaves(path: str, target: str) -> bool:
+    """Whether a link's relative target goes through the folder that the dataset lies in."""
+    return Path(os.path.normpath(Path(path).parent / target)).parts[:1] == (os.pardir,)
 
 
 def _broken_link(path: str, target: str, error: OSError) -> str:
