@@ -90,11 +90,13 @@ def _state(file: BidsFile, stored: StoredFile | None, digest: Digest) -> tuple[S
 def _extras(parcel: Parcel, holding: Holding, table: Table) -> Iterator[Finding]:
     """What our table can have written there, and the dataset does not have. What others wrote is not our business."""
     known = {placed.address for placed in parcel.files}
+    homes = {placed.file.path: placed.address for placed in parcel.files if placed.origin is Origin.DATASET}
     for address, stored in holding.files.items():
         if address not in known and is_ours(address, table):
             origin = Origin.MANIFEST if is_manifest(address, table) else Origin.DATASET
             path = path_of(address, table) or ""
-            yield Finding(State.EXTRA, address, path, max(stored.size, 0), origin, "not in the dataset")
+            reason = f"an older copy: the file's place is {homes[path]}" if path in homes else "not in the dataset"
+            yield Finding(State.EXTRA, address, path, max(stored.size, 0), origin, reason)
 
 
 def _obstacle(parcel: Parcel, holding: Holding) -> str:

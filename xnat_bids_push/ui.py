@@ -113,7 +113,9 @@ class Screen:
     def _plan_words(self, states: dict[State, int], size: int, archive: Archive) -> None:
         words = [f"{count(states[State.MISSING], 'file')} to send ({human_size(size)})"]
         words += [f"{states[State.SAME]:,} there already"] if states[State.SAME] else []
-        words += [f"{states[State.DIFFERS]:,} differ and stay as they are"] if states[State.DIFFERS] else []
+        words += (
+            [f"{states[State.DIFFERS]:,} with another content, which stay as they are"] if states[State.DIFFERS] else []
+        )
         words += [f"{states[State.UNPROVEN]:,} to be proven"] if states[State.UNPROVEN] else []
         words += [f"{states[State.EXTRA]:,} in the archive only"] if states[State.EXTRA] else []
         self.say(f"Project {archive.project}: {', '.join(words)}. Nothing was changed.")
@@ -190,7 +192,7 @@ class Screen:
                 word = "Sent" if verb == "push" else "Fetched"
                 self.say(f"{word} {count(report.sent_files, 'file')} ({human_size(report.sent_bytes)}) this time.")
             return
-        self.note(_NOT_WELL[verb].format(problems=report.problems, nodes=report.nodes, project=report.project))
+        self.note(_not_well(report, verb))
 
     def _left_out(self, report: Report) -> None:
         for left in report.left_out[:_MOST]:
@@ -229,14 +231,38 @@ _ALL_WELL = {
 }
 
 _NOT_WELL = {
-    "push": "Not everything is there: {problems} of {nodes} places in project {project} have problems (above). "
-    "Nothing was overwritten or deleted; push again to go on.",
-    "verify": "The archive is not equal to the dataset: {problems} of {nodes} places in project {project} differ "
-    "(above).",
-    "pull": "Not everything could be brought back: {problems} of {nodes} places of project {project} have problems "
-    "(above). Pull again into the same folder to go on.",
-    "remove": "Not everything was removed: {problems} of {nodes} places in project {project} keep something (above).",
+    "push": "Not everything is as in the dataset",
+    "verify": "The archive is not equal to the dataset",
+    "pull": "Not everything could be brought back",
+    "remove": "Not everything was removed",
 }
+
+_WAY_ON = {
+    "push": "Push again to go on.",
+    "verify": "Push to complete it.",
+    "pull": "Pull again into the same folder to go on.",
+    "remove": "",
+}
+
+
+def _not_well(report: Report, verb: str) -> str:
+    """The end of a run that did not reach its aim: how much is wrong, what was not done, and what now."""
+    states = report.states
+    counts = (
+        (states[State.MISSING], "missing"),
+        (states[State.UNPROVEN], "not proven"),
+        (states[State.DIFFERS], "with another content"),
+        (states[State.EXTRA], "in the archive only"),
+    )
+    files = ", ".join(f"{count(number, 'file')} {what}" for number, what in counts if number)
+    where = f"{report.problems} of {count(report.nodes, 'place')} in project {report.project}"
+    words = [f"{_NOT_WELL[verb]}: {where} {'has' if report.problems == 1 else 'have'} problems (above)"]
+    words[0] += f": {files}." if files else "."
+    if states[State.DIFFERS] or states[State.EXTRA]:
+        words.append("What differs, or is not the dataset's, was left as it is.")
+    if states[State.MISSING] or states[State.UNPROVEN]:
+        words.append(_WAY_ON[verb])
+    return " ".join(words).rstrip()
 
 
 def _issue_json(issue: Issue) -> dict[str, object]:
