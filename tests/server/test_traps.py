@@ -444,3 +444,57 @@ def test_strangers_do_not_see_unregistered_sessions(world: World) -> None:
 
     assert world.stranger("GET", f"/data/experiments/{session}", format="json").status_code == 404
     assert world.stranger("PUT", f"/data/experiments/{session}", note="x").status_code != 200
+
+
+# Sharing and addresses without a project
+
+
+def test_a_shared_subject_is_shown_under_its_second_label(world: World) -> None:
+    world.owner("PUT", "/data/projects/{P}B", accessibility="private")
+    share = "/data/projects/{P}/subjects/sub-01/projects/{P}B"
+
+    assert world.owner("PUT", share, label="guest").status_code == 200
+    assert world.owner("PUT", share).status_code == 409
+    assert [row["label"] for row in world.owner.rows("/data/projects/{P}B/subjects")] == ["guest"]
+    assert world.owner.fields("/data/projects/{P}B/subjects/guest")["label"] == "sub-01"
+    assert world.member("PUT", share).status_code == 404
+
+    assert world.owner("DELETE", "/data/projects/{P}B/subjects/guest").status_code == 200
+    assert world.owner.rows("/data/projects/{P}B/subjects") == []
+    assert len(world.owner.rows("/data/projects/{P}/subjects")) == 1
+
+
+def test_a_session_moves_to_another_project_with_its_files(world: World) -> None:
+    world.upload("a.txt")
+    world.owner("PUT", "/data/projects/{P}B", accessibility="private")
+
+    assert world.owner("PUT", f"{SESSION}/projects/{{P}}B", primary="true").status_code == 200
+
+    assert world.owner.fields(f"/data/experiments/{world.session}")["project"] == f"{world.project}B"
+    assert world.owner("GET", f"{world.files}/a.txt").text == "hello"
+    assert world.owner.rows("/data/projects/{P}/experiments") == []
+
+
+def test_renaming_a_subject_moves_its_files(world: World) -> None:
+    world.owner("PUT", "/data/projects/{P}/subjects/sub-01/resources/R/files/a.txt", b"x", inbody="true")
+
+    world.owner("PUT", "/data/projects/{P}/subjects/sub-01", label="sub-9")
+
+    assert world.owner("GET", "/data/projects/{P}/subjects/sub-9/resources/R/files/a.txt").text == "x"
+    assert (world.server.site.folder / "archive" / world.project / "subjects" / "sub-9" / "R" / "a.txt").exists()
+
+
+def test_fields_of_a_session_need_its_project_in_the_address(world: World) -> None:
+    address = f"/data/experiments/{world.session}"
+
+    assert world.owner("PUT", address, note="n").status_code == 200
+    assert "note" not in world.owner.fields(address)
+    assert world.owner("PUT", address, xsiType="xnat:mrSessionData", note="n").status_code == 422
+
+
+def test_files_are_only_deleted_through_their_resource(world: World) -> None:
+    world.upload("a.txt")
+
+    assert world.owner("DELETE", f"{world.scan}/files").status_code == 200
+    assert world.owner("DELETE", f"{world.scan}/resources/NIFTI/more").status_code == 400
+    assert world.names() == {"a.txt": "5"}

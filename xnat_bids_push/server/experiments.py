@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from . import finding, listings, loading, records, rights, schema, shortcuts, views
@@ -45,7 +46,10 @@ def put(call: Call, experiment: str, project: str | None = None, subject: str | 
         if renamed is not None:
             return renamed
     with call.site.database.write() as db:
-        saved, is_new = _save(call, db, place)
+        saved, is_new, gone = _save(call, db, place)
+    if gone:
+        with call.site.files.removing(gone):
+            pass
     return text(saved, 201 if is_new else 200)
 
 
@@ -198,7 +202,7 @@ def _as_item(experiment: Experiment) -> Item:
     return item
 
 
-def _save(call: Call, db: sqlite3.Connection, place: Place) -> tuple[str, bool]:
+def _save(call: Call, db: sqlite3.Connection, place: Place) -> tuple[str, bool, list[Path]]:
     within = finding.project(call, db, place.project)
     if place.project is not None and within is None:
         raise not_found()
@@ -218,11 +222,12 @@ def _save(call: Call, db: sqlite3.Connection, place: Place) -> tuple[str, bool]:
     existing = existing or _matching(call, db, draft.item, within, label)
     owner = _subject_for(call, db, place, draft.item, within, existing)
     if existing is None:
-        if owner is None:
+        # Only the addresses below a subject insist on one.
+        if owner is None and place.subject is not None:
             raise refuse(422, "Submitted experiment record must include the subject.")
-        return _create(call, db, draft, within, owner, label), True
-    _change(call, db, draft, existing, label, owner, whole=whole)
-    return existing.id, False
+        return _create(call, db, draft, within, owner, label), True, []
+    gone = _change(call, db, draft, existing, label, owner, whole=whole)
+    return existing.id, False, gone
 
 
 def _project_of_document(call: Call, db: sqlite3.Connection, item: Item) -> Project:
@@ -277,7 +282,9 @@ def _check_create(call: Call, db: sqlite3.Connection, within: Project) -> None:
         raise refuse(403, "Specified user account has insufficient create privileges for experiments in this project.")
 
 
-def _create(call: Call, db: sqlite3.Connection, draft: Draft, within: Project, owner: Subject, label: str) -> str:
+def _create(
+    call: Call, db: sqlite3.Connection, draft: Draft, within: Project, owner: Subject | None, label: str
+) -> str:
     unregistered = draft.item.type not in call.site.registered
     # A type without security set up passes every check for those who have a role in the project.
     if not (unregistered and rights.role_of(db, call.user, within.id)):
@@ -293,7 +300,7 @@ def _create(call: Call, db: sqlite3.Connection, draft: Draft, within: Project, o
         experiment_id,
         within.id,
         label,
-        owner.id,
+        owner.id if owner else "",
         draft.item.type,
         _stripped(draft.item),
         records.now(),
@@ -313,7 +320,7 @@ def _change(
     owner: Subject | None,
     *,
     whole: bool,
-) -> None:
+) -> list[Path]:
     if draft.item.text("project") not in (None, existing.project):
         raise refuse(409, "Project must be modified through separate URI.")
     if not finding.rights_on(call, db, existing).edit:
@@ -326,33 +333,42 @@ def _change(
     item = _stripped(draft.item)
     item.type = existing.type
     records.save_experiment(db, replace(existing, item=item, subject=owner.id if owner else existing.subject))
-    save_scans(call, db, existing, draft.item)
-    if whole:
-        _drop_missing(db, existing, draft.item)
+    save_scans(call, db, existing, draft.item, whole=whole)
+    return _drop_missing(call, db, existing, draft.item) if whole else []
 
 
-def save_scans(call: Call, db: sqlite3.Connection, experiment: Experiment, item: Item) -> None:
-    """Store the scans of a document; those that exist are merged with it."""
+def save_scans(call: Call, db: sqlite3.Connection, experiment: Experiment, item: Item, *, whole: bool = False) -> None:
+    """Store the scans of a document; those that exist are merged with it, unless it is to be the whole truth."""
     for scan in item.children.get("scans/scan", []):
         scan_id = scan.text("ID")
         if scan_id is None or not finding.LABEL.fullmatch(scan_id):
             raise failed()
         known = records.scan_by_id(db, experiment.id, scan_id)
-        target = known.item.copy() if known else Item(scan.type)
+        target = known.item.copy() if known and not whole else Item(scan.type)
         merge(target, Item(scan.type, scan.fields, {k: v for k, v in scan.children.items() if k != "file"}))
         target.fields["ID"] = scan_id
         records.save_scan(db, experiment.id, target, call.user.login)
 
 
-def _drop_missing(db: sqlite3.Connection, existing: Experiment, item: Item) -> None:
-    """An authoritative document removes the scans that it does not name, with their resources."""
-    named = {scan.text("ID") for scan in item.children.get("scans/scan", [])}
-    gone = [scan for scan in records.scans_of(db, [existing.id]) if scan.id not in named]
+def _drop_missing(call: Call, db: sqlite3.Connection, existing: Experiment, item: Item) -> list[Path]:
+    """Forget the scans and resources that an authoritative document does not name; gives the folders to remove."""
+    named = {scan.text("ID"): _labels(scan, "file") for scan in item.children.get("scans/scan", [])}
+    own = _labels(item, "resources/resource")
+    scans = {scan.key: scan for scan in records.scans_of(db, [existing.id])}
+    folders = []
     for resource in records.resources_of_experiments(db, [existing.id]):
-        if resource.scan in {scan.key for scan in gone}:
+        kept = own if resource.scan is None else named.get(scans[resource.scan].id, set())
+        if resource.label not in kept:
+            folders.append(views.resource_folder(call.site.files, db, resource))
             records.drop_resource(db, resource.key)
-    for scan in gone:
-        db.execute("DELETE FROM scan WHERE key = ?", (scan.key,))
+    for scan in scans.values():
+        if scan.id not in named:
+            db.execute("DELETE FROM scan WHERE key = ?", (scan.key,))
+    return folders
+
+
+def _labels(item: Item, path: str) -> set[str | None]:
+    return {resource.text("label") for resource in item.children.get(path, [])}
 
 
 def _stripped(item: Item) -> Item:
@@ -411,6 +427,8 @@ def _move(call: Call, found: Experiment, other: Project) -> Answer:
 def _table(call: Call, db: sqlite3.Connection, found: Sequence[tuple[Experiment, str]], default: str) -> Answer:
     known = {**listings.paths_of(shortcuts.EXPERIMENT), **_JOINED}
     names = [name for name in listings.requested(call.get("columns"), _DEFAULT_COLUMNS, known) if name != "URI"]
+    if call.get("xsiType") is None:
+        names = [name for name in names if not _needs_type(name)]
     filters = {name: call.query[name] for name in call.query if (name in known and name != "xsiType") or "/" in name}
     kind = call.get("xsiType")
     root = kind if kind and "," not in kind else listings.root_of(default, [*names, *filters], known)
@@ -425,6 +443,11 @@ def _table(call: Call, db: sqlite3.Connection, found: Sequence[tuple[Experiment,
     ]
     columns = list(dict.fromkeys([*(listings.column_name(name, known) for name in names), "URI"]))
     return table(call.format, columns, rows)
+
+
+def _needs_type(name: str) -> bool:
+    """Whether a column leads into the scans of a special kind of session, which only works if that kind is listed."""
+    return "/scans/" in name and not name.lower().startswith("xnat:imagesessiondata/")
 
 
 def _is_kind(experiment: Experiment, root: str, kind: str | None) -> bool:

@@ -59,6 +59,8 @@ def experiment_item(files: Files, db: sqlite3.Connection, experiment: Experiment
             "subject_ID": experiment.subject,
         }
     )
+    if not experiment.subject:
+        del item.fields["subject_ID"]
     folder = files.session_folder(experiment.project, experiment.label)
     resources = records.resources_of_experiments(db, [experiment.id])
     own = [resource_item(one, folder) for one in resources if one.scan is None]
