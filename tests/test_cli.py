@@ -257,6 +257,14 @@ def test_serve_prints_address_and_login_and_keeps_the_password_to_its_owner(tmp_
     assert process.returncode == 0
 
 
+def test_a_port_that_is_taken_is_a_clear_error(
+    tmp_path: Path, server: LocalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = server.url.rpartition(":")[2]
+    assert run("serve", "--archive", tmp_path / "other", "--port", port) == 2
+    assert f"port {port}" in capsys.readouterr().err
+
+
 def test_help_and_version_come_at_once_and_load_no_client() -> None:
     code = (
         "import sys\nfrom xnat_bids_push.cli import main\n"

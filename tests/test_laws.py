@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import string
 from pathlib import Path
 
 import pytest
 import requests
+import xnat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from test_data.generate import generate_annex, generate_awkward
+from test_data.generate import generate_annex, generate_awkward, generate_many
 from tests.conftest import SHARED, Connect, make_small
 from tests.faults import Cut, wire
 from xnat_bids_push.connecting import connect
@@ -180,6 +182,41 @@ def test_the_server_lists_every_file_at_its_address_with_the_digest_on_disk(
                 assert {address: one.md5 for address, one in stored.files.items()} == {
                     placed.address: md5_of(placed.file) for placed in parcel.files
                 }
+
+
+def test_xnatpy_shows_subjects_sessions_scans_and_files(
+    sample: Dataset, sample_root: Path, server: LocalServer, project: str, open_project: Connect
+) -> None:
+    with open_project() as archive:
+        push(sample, archive, pause=0)
+    with xnat.connect(server.url, user=server.user, password=server.password, loglevel="ERROR") as client:
+        subjects = client.projects[project].subjects
+        assert {one.label for one in subjects.values()} == {"sub-01", "sub-02", "sub-03"}
+        sessions = {one.label: one for one in subjects["sub-01"].experiments.values()}
+        mr = sessions["sub-01_ses-pre_MR"]
+        assert mr.__xsi_type__ == "xnat:mrSessionData"
+        scan = {one.id: one for one in mr.scans.values()}["anat_T1w"]
+        assert (scan.__xsi_type__, scan.type, scan.quality) == ("xnat:mrScanData", "T1w", "usable")
+        assert scan.series_description == "T1w"
+        digests = {file.id: file.digest for file in scan.resources["NIFTI"].files.values()}
+        name = "sub-01_ses-pre_T1w.nii.gz"
+        content = (sample_root / "sub-01/ses-pre/anat" / name).read_bytes()
+        assert digests == {name: hashlib.md5(content, usedforsecurity=False).hexdigest()}
+        kinds = {
+            one.label.rpartition("_")[2]: one.__xsi_type__ for one in client.projects[project].experiments.values()
+        }
+    assert kinds["PET"] == "xnat:petSessionData"
+    assert kinds["EEG"] == "xnat:eegSessionData"
+    assert kinds["MEG"] == "xnat:megSessionData"
+
+
+def test_new_sessions_cost_three_requests_at_most(tmp_path: Path, server: LocalServer, open_project: Connect) -> None:
+    generate_many(tmp_path / "many", subjects=60, files_per_session=12)
+    with open_project() as archive:
+        server.request_log.clear()
+        report = push(read(tmp_path / "many"), archive, pause=0)
+    assert (report.ok, report.kinds["session"]) == (True, 60)
+    assert len(server.request_log) <= 60 * 3 + 30
 
 
 # ------------------------------------------------------------------ resuming

@@ -235,16 +235,25 @@ def serve(
 ) -> None:
     """Open the local archive to browsers and other clients on this machine, until Ctrl-C."""
     from xnat_bids_push.config import resolve
+    from xnat_bids_push.errors import ConfigError
     from xnat_bids_push.server import LocalServer
 
     folder = archive or resolve(environment=_local_environment()).archive
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with LocalServer(folder, port=port, registered=registered.value) as server:
-        typer.echo(f"Local archive {folder} at {server.url}")
-        typer.echo(f"Login: {server.user}; its password is in {folder / 'admin-password'}")
-        typer.echo("Stop with Ctrl-C.")
-        with suppress(KeyboardInterrupt):
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with LocalServer(folder, port=port, registered=registered.value) as server, suppress(KeyboardInterrupt):
+            typer.echo(f"Local archive {folder} at {server.url}")
+            typer.echo(f"Login: {server.user}; its password is {_where_the_password_is(folder)}")
+            typer.echo("Stop with Ctrl-C.")
             threading.Event().wait()
+    except OSError as error:
+        raise ConfigError(f"the archive {folder} cannot be opened on port {port}: {error.strerror}") from error
+
+
+def _where_the_password_is(folder: Path) -> str:
+    if os.environ.get("BIDS2XNAT_SERVE_PASSWORD"):
+        return "the one in BIDS2XNAT_SERVE_PASSWORD"
+    return f"in {folder / 'admin-password'}"
 
 
 # ------------------------------------------------------------------ what commands share
