@@ -661,7 +661,16 @@ def is_manifest(address: Address, table: Table) -> bool:
 
 def is_ours(address: Address, table: Table) -> bool:
     """Whether our table can have written a file at this address."""
+    if folder_of(address.node, table) is None:
+        return False
     return is_manifest(address, table) or is_copy(address, table) or path_of(address, table) is not None
+
+
+def origin_of(address: Address, table: Table) -> Origin:
+    """Who makes the file that our table has at an address."""
+    if is_manifest(address, table):
+        return Origin.MANIFEST
+    return Origin.COPY if is_copy(address, table) else Origin.DATASET
 
 
 def session_types(parcels: Iterable[Parcel]) -> dict[str, list[Node]]:

@@ -6,10 +6,11 @@ The same comparison is the dry run, the resume, the verification and the removal
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass
 
-from xnat_bids_push.mapping import Table, files_by_resource, is_manifest, is_ours, path_of
+from xnat_bids_push.mapping import Table, files_by_resource, is_ours, origin_of, path_of
 from xnat_bids_push.model import (
-    BidsFile,
+    Address,
     CreateScan,
     CreateSubject,
     FillResource,
@@ -31,8 +32,24 @@ from xnat_bids_push.names import is_plain
 LARGE = 256 * 2**20
 """Files from this size on (bytes) travel by themselves: a cut connection then costs one file, not a session."""
 
-Digest = Callable[[BidsFile], Md5]
-"""Gives a file's MD5; called only where size does not already decide."""
+Digest = Callable[[Placed], Md5]
+"""Gives a local file's MD5; called only where size does not already decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a run knows of the server beside the node at hand.
+
+    Args:
+        subjects: the labels of the subjects that are there.
+        written: addresses that this very run has written: ours to write again, should they have arrived damaged.
+        hidden: addresses that the server called taken although it lists nothing there (XNAT keeps the files of
+            what is deleted without removeFiles): what nobody can see may be written over.
+    """
+
+    subjects: Container[str] = frozenset()
+    written: Container[Address] = frozenset()
+    hidden: Container[Address] = frozenset()
 
 
 def plan_node(
@@ -41,8 +58,7 @@ def plan_node(
     *,
     digest: Digest,
     table: Table,
-    subjects: Container[str],
-    written: Container[str] = (),
+    known: Known,
     large: int = LARGE,
 ) -> NodePlan:
     """Compare one node, and say what would make the server equal to the dataset there.
@@ -55,8 +71,7 @@ def plan_node(
         holding: what the server has there.
         digest: gives a local file's MD5.
         table: the mapping; it tells our files from those of others.
-        subjects: the labels of the subjects that the server has.
-        written: paths of files that this very run has sent: they are ours to send again if they arrived damaged.
+        known: what the run knows beside.
         large: the size in bytes from which on a file travels by itself.
     """
     findings = (*(_compare(placed, holding, digest) for placed in parcel.files), *_extras(parcel, holding, table))
@@ -64,25 +79,25 @@ def plan_node(
     if obstacle:
         return NodePlan(parcel.node, findings, obstacle=obstacle)
     prove = any(finding.state is State.UNPROVEN for finding in findings)
-    steps = tuple(_steps(parcel, holding, findings, subjects, written, large))
+    steps = tuple(_steps(parcel, holding, findings, known, large))
     return NodePlan(parcel.node, findings, steps, prove)
 
 
 def _compare(placed: Placed, holding: Holding, digest: Digest) -> Finding:
-    state, reason = _state(placed.file, holding.files.get(placed.address), digest)
+    state, reason = _state(placed, holding.files.get(placed.address), digest)
     return Finding(state, placed.address, placed.file.path, placed.file.size, placed.origin, reason)
 
 
-def _state(file: BidsFile, stored: StoredFile | None, digest: Digest) -> tuple[State, str]:
+def _state(placed: Placed, stored: StoredFile | None, digest: Digest) -> tuple[State, str]:
     if stored is None:
         return State.MISSING, ""
     if stored.size < 0:
         return State.DIFFERS, "the server lists it, and has lost its content"
-    if stored.size != file.size:
-        return State.DIFFERS, f"{file.size} bytes here, {stored.size} on the server"
+    if stored.size != placed.file.size:
+        return State.DIFFERS, f"{placed.file.size} bytes here, {stored.size} on the server"
     if not stored.md5:
         return State.UNPROVEN, "the server has not computed its digest"
-    if stored.md5 != digest(file):
+    if stored.md5 != digest(placed):
         return State.DIFFERS, "the same size, another content"
     return State.SAME, ""
 
@@ -93,7 +108,7 @@ def _extras(parcel: Parcel, holding: Holding, table: Table) -> Iterator[Finding]
     homes = {placed.file.path: placed.address for placed in parcel.files if placed.origin is Origin.DATASET}
     for address, stored in holding.files.items():
         if address not in known and is_ours(address, table):
-            origin = Origin.MANIFEST if is_manifest(address, table) else Origin.DATASET
+            origin = origin_of(address, table)
             path = path_of(address, table) or ""
             reason = f"an older copy: the file's place is {homes[path]}" if path in homes else "not in the dataset"
             yield Finding(State.EXTRA, address, path, max(stored.size, 0), origin, reason)
@@ -114,37 +129,34 @@ def _obstacle(parcel: Parcel, holding: Holding) -> str:
     return ""
 
 
-def _steps(
-    parcel: Parcel,
-    holding: Holding,
-    findings: Iterable[Finding],
-    subjects: Container[str],
-    written: Container[str],
-    large: int,
-) -> Iterator[Step]:
+def _steps(parcel: Parcel, holding: Holding, findings: Iterable[Finding], known: Known, large: int) -> Iterator[Step]:
     states = {finding.address: finding.state for finding in findings}
     missing = [placed for placed in parcel.files if states[placed.address] is State.MISSING]
-    differing = (placed for placed in parcel.files if states[placed.address] is State.DIFFERS)
-    stale = [one for one in differing if one.origin is not Origin.DATASET or one.file.path in written]
-    small = tuple(placed for placed in missing if not _is_large(placed, large))
+    differing = [placed for placed in parcel.files if states[placed.address] is State.DIFFERS]
+    stale = [one for one in differing if one.origin is not Origin.DATASET or one.address in known.written]
     node = parcel.node
-    if (missing or parcel.xsi_type) and node.subject and node.subject not in subjects:
+    if (missing or parcel.xsi_type) and node.subject and node.subject not in known.subjects:
         yield CreateSubject(node.subject)
     if node.experiment and not holding.id:
+        small = tuple(placed for placed in missing if not _is_large(placed, large))
         yield ImportSession(parcel, small)
-    else:
-        known = {address.scan for address in holding.files}
-        needed = {placed.address.scan for placed in missing}
-        yield from (CreateScan(node, scan) for scan in parcel.scans if scan.id in needed - known)
-        yield from _fillings(small, replace=False)
-    yield from _fillings(stale, replace=True)
-    yield from (SendFile(placed) for placed in missing if _is_large(placed, large))
+        missing = [placed for placed in missing if _is_large(placed, large)]
+    listed = {address.scan for address in holding.files}
+    needed = {placed.address.scan for placed in missing}
+    if holding.id:
+        yield from (CreateScan(node, scan) for scan in parcel.scans if scan.id in needed - listed)
+    hidden = [placed for placed in missing if placed.address in known.hidden]
+    yield from _sendings((one for one in missing if one.address not in known.hidden), large, replace=False)
+    yield from _sendings([*hidden, *stale], large, replace=True)
 
 
-def _fillings(files: Iterable[Placed], *, replace: bool) -> Iterator[FillResource]:
-    """One archive for each resource: it has one writer, and its catalog is written once."""
-    for (scan, resource), group in files_by_resource(tuple(files)).items():
+def _sendings(files: Iterable[Placed], large: int, *, replace: bool) -> Iterator[FillResource | SendFile]:
+    """One archive for each resource, which so has one writer; then the large files by themselves."""
+    files = tuple(files)
+    small = [placed for placed in files if not _is_large(placed, large)]
+    for (scan, resource), group in files_by_resource(small).items():
         yield FillResource(group[0].address.node, scan, resource, tuple(group), replace)
+    yield from (SendFile(placed, replace) for placed in files if _is_large(placed, large))
 
 
 def _is_large(placed: Placed, large: int) -> bool:
