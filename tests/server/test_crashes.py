@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from xnat_bids_push.server import Behaviour, LocalServer
+from xnat_bids_push.server import Behaviour, Fault, LocalServer, check
 
 from .conftest import Client, make_tar, make_xar
 
@@ -256,6 +256,27 @@ def test_conflicting_writers_of_one_catalog(archive: Path) -> None:
             repeated = client("PUT", f"{FILES}/slow.txt", b"slowly", inbody="true")
             assert repeated.json() == {"duplicates": ["slow.txt"]}
             assert client("PUT", f"{FILES}/slow.txt", b"slowly", inbody="true", overwrite="true").text == ""
+
+
+def test_a_check_finds_what_is_wrong(archive: Path) -> None:
+    _prepare(archive)
+    with LocalServer(archive, admin_password="secret") as server, Client(server.url, ("admin", "secret")) as client:
+        for name in ("gone", "cut", "changed", "good"):
+            client("PUT", f"{FILES}/{name}.txt", b"content", inbody="true")
+    folder = archive / "archive/P/arc001/E/RESOURCES/R"
+    (folder / "gone.txt").unlink()
+    (folder / "cut.txt").write_text("con")
+    (folder / "changed.txt").write_text("CONTENT")
+    (folder / "stray.txt").write_text("x")
+
+    found = {problem.path.name: problem.fault for problem in check(archive)}
+
+    assert found == {
+        "gone.txt": Fault.MISSING,
+        "cut.txt": Fault.SIZE,
+        "changed.txt": Fault.DIGEST,
+        "stray.txt": Fault.UNLISTED,
+    }
 
 
 def test_stopping_is_quick_and_complete(archive: Path) -> None:

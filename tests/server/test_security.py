@@ -43,6 +43,15 @@ def test_no_member_of_an_import_leaves_the_session(world: World) -> None:
     assert _all_files(world.server.site.folder) == before
 
 
+def test_names_that_are_no_text_are_refused(world: World) -> None:
+    before = _all_files(world.server.site.folder)
+
+    answer = world.upload("x.tar", make_tar({"good.txt": b"g", "bad\udcff.txt": b"b"}), extract="true")
+
+    assert answer.status_code == 400
+    assert _all_files(world.server.site.folder) == before
+
+
 def test_links_in_archives_are_not_followed(world: World) -> None:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:

@@ -24,9 +24,10 @@ from starlette.applications import Starlette
 from .accounts import ADMIN
 from .app import make_app
 from .behaviour import Behaviour
+from .checking import Fault, Problem, check
 from .site import Site
 
-__all__ = ["Behaviour", "LocalServer", "Registered", "create_app", "serve"]
+__all__ = ["Behaviour", "Fault", "LocalServer", "Problem", "Registered", "check", "create_app", "serve"]
 
 Registered = Literal["all", "stock"]
 """Which session types the site knows: all of XNAT's schema, or only those of an untouched installation."""
@@ -117,7 +118,7 @@ class LocalServer:
         except BaseException:
             self.site.close()
             raise
-        app, archive = make_app(self.site)
+        app, archive = make_app(self.site, remember=True)
         self.request_counts, self.request_log = archive.request_counts, archive.request_log
         self.password = self.site.admin_password
         self.url = f"http://{self._address[0]}:{self._socket.getsockname()[1]}"

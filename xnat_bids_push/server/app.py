@@ -56,10 +56,11 @@ _SAFE: Final = (("X-Content-Type-Options", "nosniff"), ("X-Frame-Options", "SAME
 
 
 class Archive:
-    """The ASGI endpoint for every address of an archive."""
+    """The ASGI endpoint for every address of an archive; it remembers its requests only if that is wanted."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, *, remember: bool = False) -> None:
         self.site = site
+        self._remember = remember
         self.request_counts: Counter[str] = Counter()
         self.request_log: list[tuple[str, str]] = []
         self._pool = ThreadPoolExecutor(_WORKERS, "embedded-archive")
@@ -79,10 +80,11 @@ class Archive:
         path = scope.get("raw_path", b"").decode("latin-1").partition("?")[0] or "/"
         query = scope["query_string"].decode("latin-1")
         method = request.method
-        self.request_log.append((method, path))
         early = _rejected(method, path, query)
         found = None if early else find(ROUTES, _plain_address(path))
-        self.request_counts[f"{method} {found[0].name if found else path}"] += 1
+        if self._remember:
+            self.request_log.append((method, path))
+            self.request_counts[f"{method} {found[0].name if found else path}"] += 1
         if early is not None:
             await self._send(send, method, early)
             return
@@ -166,9 +168,9 @@ class Archive:
         await send({"type": "http.response.body", "body": b""})
 
 
-def make_app(site: Site) -> tuple[Starlette, Archive]:
+def make_app(site: Site, *, remember: bool = False) -> tuple[Starlette, Archive]:
     """The application over an open site, which is closed together with it."""
-    archive = Archive(site)
+    archive = Archive(site, remember=remember)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

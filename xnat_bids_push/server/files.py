@@ -207,7 +207,11 @@ class Files:
 
 def plain_name(name: str) -> str:
     """A name that is safe as the name of one folder or file; UnsafePath otherwise."""
-    if name in ("", ".", "..") or "/" in name or "\0" in name or len(os.fsencode(name)) > LONGEST_NAME:
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError as error:
+        raise UnsafePath(ascii(name)) from error
+    if name in ("", ".", "..") or "/" in name or "\0" in name or len(encoded) > LONGEST_NAME:
         raise UnsafePath(name)
     return name
 
