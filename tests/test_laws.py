@@ -20,7 +20,7 @@ from xnat_bids_push.connecting import connect
 from xnat_bids_push.dataset import Dataset, Selection, md5_of, read
 from xnat_bids_push.errors import ArchiveError
 from xnat_bids_push.mapping import place
-from xnat_bids_push.model import Node, State
+from xnat_bids_push.model import FillResource, Node, State
 from xnat_bids_push.pulling import pull
 from xnat_bids_push.pushing import plan, push, verify
 from xnat_bids_push.removing import plan_removal, remove
@@ -338,6 +338,37 @@ def test_what_differs_in_the_archive_is_reported_and_left(
     ]
     content = requests.get(f"{server.url}{path}", auth=(server.user, server.password), timeout=30).content
     assert content == b"a curator's own"
+
+
+def test_a_description_edited_in_the_archive_stays_when_copies_of_ours_go_out(
+    small_root: Path, server: LocalServer, project: str, open_project: Connect
+) -> None:
+    path = f"/data/projects/{project}/resources/BIDS/files/dataset_description.json"
+    with open_project() as archive:
+        _upload(server, path, b'{"Name": "edited by hand"}')
+        report = push(read(small_root), archive, pause=0)
+    assert [str(one.node) for one in report.failed] == ["project"]
+    content = requests.get(f"{server.url}{path}", auth=(server.user, server.password), timeout=30).content
+    assert content == b'{"Name": "edited by hand"}'
+
+
+def test_a_file_that_appears_in_the_archive_between_plan_and_push_is_not_overwritten(
+    small_root: Path, server: LocalServer, project: str, open_project: Connect
+) -> None:
+    path = f"/data/projects/{project}/resources/BIDS/files/README"
+    with open_project() as archive:
+        fill = archive.fill_resource
+
+        def overtaken(step: FillResource, **options: object) -> tuple[str, ...]:
+            if not step.node.subject:
+                _upload(server, path, b"somebody was quicker")
+            return fill(step, **options)  # type: ignore[arg-type]
+
+        archive.fill_resource = overtaken  # type: ignore[method-assign, assignment]
+        report = push(read(small_root), archive, pause=0)
+    assert [f.path for one in report.failed for f in one.findings if f.state is not State.SAME] == ["README"]
+    content = requests.get(f"{server.url}{path}", auth=(server.user, server.password), timeout=30).content
+    assert content == b"somebody was quicker"
 
 
 def test_other_peoples_data_is_neither_reported_nor_removed(

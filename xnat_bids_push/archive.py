@@ -216,32 +216,33 @@ class Archive:
             raise Unavailable("the import's answer names no experiment", method="POST", path=path)
         return found[1]
 
-    def fill_resource(self, step: FillResource, *, table: Table, sent: Sent, watch: Watch) -> None:
+    def fill_resource(self, step: FillResource, *, table: Table, sent: Sent, watch: Watch) -> tuple[str, ...]:
         """Send files into one resource as one archive, which creates the resource if need be.
 
-        Files that lie on the server's disk without being listed (a deleted session's, say) are refused by XNAT
-        as duplicates; they are sent again to replace what nobody can see.
+        Returns:
+            The names that the server calls taken, and whose content it has not stored.
         """
         path = f"{self._resource_path(step.node, step.scan, step.resource)}/files/bids2xnat.tar"
         query = self._attributes(step.resource, table) | {"extract": "true"}
         body = resource_body(step.files, sent=sent, watch=watch)
-        self._send(path, query, body, replace=step.replace)
+        return self._send(path, query, body, replace=step.replace)
 
-    def send_file(self, step: SendFile, *, table: Table, sent: Sent, watch: Watch) -> None:
-        """Send one file by itself."""
+    def send_file(self, step: SendFile, *, table: Table, sent: Sent, watch: Watch) -> tuple[str, ...]:
+        """Send one file by itself; the answer is as that of `fill_resource`."""
         address = step.placed.address
         path = f"{self._resource_path(address.node, address.scan, address.resource)}/files/{quote(address.name)}"
-        body = single_body(step.placed.file, sent=sent, watch=watch)
-        self._send(path, self._attributes(address.resource, table), body, replace=False)
+        body = single_body(step.placed, sent=sent, watch=watch)
+        return self._send(path, self._attributes(address.resource, table), body, replace=step.replace)
 
-    def _send(self, path: str, query: dict[str, str], body: Body, *, replace: bool) -> None:
+    def _send(self, path: str, query: dict[str, str], body: Body, *, replace: bool) -> tuple[str, ...]:
         overwrite = {"overwrite": "true"} if replace else {}
         answer = self._session.put(path, query | {"inbody": "true"} | overwrite, data=body, timeout=LONG_TIMEOUT)
         if "Content-Type" not in answer.headers:
             # The one visible sign of an upload without the right to it is an answer 200 without a type.
             raise AccessDenied("you may not write here; nothing was stored", method="PUT", path=path, status=403)
-        if "duplicates" in answer.text and not replace:
-            self._send(path, query, body, replace=True)
+        if not answer.text.strip():
+            return ()
+        return tuple(str(name) for name in cast("list[object]", _json(answer).get("duplicates", [])))
 
     def _attributes(self, resource: str, table: Table) -> dict[str, str]:
         kind, content = table.resource_attributes(resource)

@@ -284,7 +284,7 @@ class CreateScan:
 
 @dataclass(frozen=True, slots=True)
 class FillResource:
-    """Send files into one resource as one archive; `replace` what our own earlier push made there."""
+    """Send files into one resource as one archive; `replace` what is there and ours."""
 
     node: Node
     scan: str
@@ -295,9 +295,10 @@ class FillResource:
 
 @dataclass(frozen=True, slots=True)
 class SendFile:
-    """Send one large file by itself, so that a cut connection costs one file."""
+    """Send one large file by itself, so that a cut connection costs one file; `replace` what is there and ours."""
 
     placed: Placed
+    replace: bool = False
 
 
 Step = CreateSubject | ImportSession | CreateScan | FillResource | SendFile

@@ -16,13 +16,13 @@ from xml.etree import ElementTree as ET
 
 from xnat_bids_push.dataset import chunks
 from xnat_bids_push.mapping import Table, files_by_resource
-from xnat_bids_push.model import BidsFile, Md5, Parcel, Placed, Scan
+from xnat_bids_push.model import Address, Md5, Parcel, Placed, Scan
 
 _XNAT = "http://nrg.wustl.edu/xnat"
 _CATALOG = "http://nrg.wustl.edu/catalog"
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
-Sent = dict[str, Md5]
-"""The MD5 of each file that was sent, by the file's path."""
+Sent = dict[Address, Md5]
+"""The MD5 of the bytes that went out to each address."""
 
 Watch = Callable[[int], None]
 """Told how many bytes of the dataset went out; may raise to stop the sending."""
@@ -44,19 +44,19 @@ class Body:
         return self._size
 
 
-def single_body(file: BidsFile, *, sent: Sent, watch: Watch) -> Body:
+def single_body(placed: Placed, *, sent: Sent, watch: Watch) -> Body:
     """One file, as it is."""
-    return Body(lambda: _read(file, sent, watch), size=file.size)
+    return Body(lambda: _read(placed, sent, watch), size=placed.file.size)
 
 
-def _read(file: BidsFile, sent: Sent, watch: Watch) -> Iterator[bytes]:
+def _read(placed: Placed, sent: Sent, watch: Watch) -> Iterator[bytes]:
     """A file's bytes; its digest is known once the last one went out."""
     digest = hashlib.md5(usedforsecurity=False)
-    for piece in chunks(file):
+    for piece in chunks(placed.file):
         watch(len(piece))
         digest.update(piece)
         yield piece
-    sent[file.path] = Md5(digest.hexdigest())
+    sent[placed.address] = Md5(digest.hexdigest())
 
 
 # ------------------------------------------------------------------ tar
@@ -64,14 +64,14 @@ def _read(file: BidsFile, sent: Sent, watch: Watch) -> Iterator[bytes]:
 
 def resource_body(files: Iterable[Placed], *, sent: Sent, watch: Watch) -> Body:
     """Files of one resource as a tar, whose length is known before its content is read."""
-    members = [(_tar_header(placed), placed.file) for placed in files]
-    size = sum(len(header) + _padded(file.size) for header, file in members) + 2 * tarfile.BLOCKSIZE
+    members = [(_tar_header(placed), placed) for placed in files]
+    size = sum(len(header) + _padded(one.file.size) for header, one in members) + 2 * tarfile.BLOCKSIZE
 
     def make() -> Iterator[bytes]:
-        for header, file in members:
+        for header, one in members:
             yield header
-            yield from _read(file, sent, watch)
-            yield bytes(_padded(file.size) - file.size)
+            yield from _read(one, sent, watch)
+            yield bytes(_padded(one.file.size) - one.file.size)
         yield bytes(2 * tarfile.BLOCKSIZE)
 
     return Body(make, size=size)
@@ -124,7 +124,7 @@ def session_archive(
             archive.writestr(f"{folder}/{resource}_catalog.xml", catalog_document(resource, group))
             for placed in group:
                 with archive.open(f"{folder}/{placed.address.name}", "w") as entry:
-                    for piece in _read(placed.file, sent, watch):
+                    for piece in _read(placed, sent, watch):
                         entry.write(piece)
                         yield sink.take()
     yield sink.take()

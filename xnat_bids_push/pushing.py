@@ -27,7 +27,6 @@ from xnat_bids_push.errors import (
 from xnat_bids_push.mapping import place
 from xnat_bids_push.model import (
     Address,
-    BidsFile,
     CreateScan,
     CreateSubject,
     Experiment,
@@ -42,13 +41,14 @@ from xnat_bids_push.model import (
     NodePlan,
     Outcome,
     Parcel,
+    Placed,
     SendFile,
     Severity,
     State,
     Step,
 )
 from xnat_bids_push.package import Sent
-from xnat_bids_push.planning import LARGE, plan_node
+from xnat_bids_push.planning import LARGE, Known, plan_node
 from xnat_bids_push.report import Report, count
 
 BATCH = 50
@@ -269,6 +269,7 @@ class Run:
         self._stop = threading.Event()
         self._elements: dict[str, str] = {}
         self._sent: Sent = {}
+        self._hidden: set[Address] = set()
         self._subjects = set(archive.subjects())
         self._experiments = archive.experiments()
 
@@ -277,14 +278,14 @@ class Run:
     def plan(self, batch: Sequence[Parcel]) -> list[NodePlan]:
         """The plans of some parcels against what the server has at this moment."""
         holdings = self._holdings([parcel.node for parcel in batch])
+        known = Known(self._subjects, self._sent, self._hidden)
         return [
             plan_node(
                 parcel,
                 holdings[parcel.node],
                 digest=self._digest,
                 table=self._table,
-                subjects=self._subjects,
-                written=self._sent,
+                known=known,
                 large=self._large,
             )
             for parcel in batch
@@ -303,10 +304,10 @@ class Run:
                 found[node] = self._archive.node_holding(node)
         return found
 
-    def _digest(self, file: BidsFile) -> Md5:
+    def _digest(self, placed: Placed) -> Md5:
         """A file's MD5: that of the bytes that went out, if they did in this run."""
-        sent = self._sent.get(file.path)
-        return sent if sent is not None else md5_of(file)
+        sent = self._sent.get(placed.address)
+        return sent if sent is not None else md5_of(placed.file)
 
     # -------------------------------------------------- acting
 
@@ -316,23 +317,19 @@ class Run:
         What failed is tried again by one worker alone: a server in trouble is not helped by several.
         """
         self._sent.clear()
+        self._hidden.clear()
         parcels = {parcel.node: parcel for parcel in batch}
         plans = {one.node: one for one in self._safely_planned(batch)}
         failures: dict[Node, Exception | str] = {node: one.obstacle for node, one in plans.items()}
         tallies: dict[Node, Counter[str]] = {node: Counter() for node in plans}
         for attempt in range(ROUNDS):
-            todo = [one for one in plans.values() if one.steps and one.node in parcels]
-            if not todo and not any(one.prove for one in plans.values()):
+            busy = [one for one in plans.values() if one.steps or one.prove]
+            if not busy:
                 break
-            errors = self._act_all(todo, tallies, jobs=1 if attempt else self._jobs)
-            self._prove([one for one in plans.values() if one.prove or _imports(one)], errors)
-            again = [parcels[one.node] for one in plans.values() if one.steps or one.prove]
-            replanned = {one.node: one for one in self._safely_planned(again)}
-            for node, new in replanned.items():
-                error = errors.get(node)
-                failures[node] = new.obstacle or (error if error is not None and not new.settled else "")
-                hopeless = error is not None and not _may_pass(error) and new.steps == plans[node].steps
-                plans[node] = replace(new, steps=(), prove=False) if hopeless else new
+            errors = self._act_all(busy, tallies, jobs=1 if attempt else self._jobs)
+            self._prove([one for one in busy if one.prove or _imports(one)], errors)
+            for new in self._safely_planned([parcels[one.node] for one in busy]):
+                failures[new.node], plans[new.node] = _judged(plans[new.node], new, errors.get(new.node))
             if any(_may_pass(error) for error in errors.values()):
                 self._wait(attempt)
         return [_outcome(one, failures[node], tallies[node]) for node, one in plans.items()]
@@ -419,7 +416,7 @@ class Run:
         return None
 
     def _act(self, step: Step, tally: Counter[str]) -> None:
-        archive, table, sent = self._archive, self._table, self._sent
+        archive, table, sent = self._archive, self._table, Sent()
 
         def watch(size: int) -> None:
             if self._stop.is_set():
@@ -433,19 +430,26 @@ class Run:
                 pass  # created before, once for all its nodes
             case CreateScan(node, scan):
                 archive.create_scan(node, scan)
-            case ImportSession(parcel, files):
+            case ImportSession(parcel):
                 element = self._elements.get(parcel.xsi_type, "")
                 if not element:
                     raise Rejected(f"the server's schema has no {parcel.xsi_type}")
                 identifier = archive.import_session(step, element=element, table=table, sent=sent, watch=watch)
                 self._know(parcel, identifier)
-                tally["files"] += len(files)
-            case FillResource():
-                archive.fill_resource(step, table=table, sent=sent, watch=watch)
-                tally["files"] += len(step.files)
-            case SendFile():
-                archive.send_file(step, table=table, sent=sent, watch=watch)
-                tally["files"] += 1
+            case FillResource(node, scan, resource):
+                taken = archive.fill_resource(step, table=table, sent=sent, watch=watch)
+                self._refused(sent, {Address(node, scan, resource, name) for name in taken})
+            case SendFile(placed):
+                taken = archive.send_file(step, table=table, sent=sent, watch=watch)
+                self._refused(sent, {placed.address} if taken else set())
+        self._sent |= sent
+        tally["files"] += len(sent)
+
+    def _refused(self, sent: Sent, taken: set[Address]) -> None:
+        """What the server called taken has not been written; the next plan sees whether it is listed."""
+        self._hidden |= taken
+        for address in taken:
+            sent.pop(address, None)
 
     def _know(self, parcel: Parcel, identifier: str) -> None:
         node = parcel.node
@@ -475,6 +479,17 @@ class Run:
 
 def _imports(one: NodePlan) -> bool:
     return any(isinstance(step, ImportSession) for step in one.steps)
+
+
+def _judged(old: NodePlan, new: NodePlan, error: Exception | None) -> tuple[Exception | str, NodePlan]:
+    """What a round came to at one node: the failure that counts, and what is left to do.
+
+    An error that cannot pass, and left everything as it was, ends the attempts.
+    """
+    failure = new.obstacle or (error if error is not None and not new.settled else "")
+    if error is not None and not _may_pass(error) and new.steps == old.steps:
+        new = replace(new, steps=(), prove=False)
+    return failure, new
 
 
 def _may_pass(error: Exception) -> bool:
