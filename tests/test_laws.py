@@ -364,7 +364,7 @@ def test_a_file_that_appears_in_the_archive_between_plan_and_push_is_not_overwri
                 _upload(server, path, b"somebody was quicker")
             return fill(step, **options)  # type: ignore[arg-type]
 
-        archive.fill_resource = overtaken  # type: ignore[method-assign, assignment]
+        archive.fill_resource = overtaken  # type: ignore[method-assign]
         report = push(read(small_root), archive, pause=0)
     assert [f.path for one in report.failed for f in one.findings if f.state is not State.SAME] == ["README"]
     content = requests.get(f"{server.url}{path}", auth=(server.user, server.password), timeout=30).content
