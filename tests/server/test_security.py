@@ -178,6 +178,12 @@ def test_alias_tokens(world: World) -> None:
         assert client("GET", "/data/auth").status_code == 401
 
 
+def test_guests_cannot_send_much(world: World) -> None:
+    answer = world.anonymous("PUT", "/data/services/auth", b"x" * 100_000)
+
+    assert answer.status_code == 413
+
+
 def test_only_administrators_make_users(world: World) -> None:
     account = {"username": "new", "password": "x"}
 

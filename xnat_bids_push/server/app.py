@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from . import account_pages, records
 from .accounts import GUEST, User
-from .behaviour import MAX_BODY, MAX_REQUEST_LINE
+from .behaviour import MAX_BODY, MAX_GUEST_BODY, MAX_REQUEST_LINE
 from .files import UnsafePath
 from .routes import PUBLIC, ROUTES
 from .site import Site
@@ -96,7 +96,7 @@ class Archive:
         body = Body()
         try:
             arrived = await self._run(self._last_change) if method != "GET" else 0
-            body = await _receive(request, self.site)
+            body = await _receive(request, self.site, MAX_GUEST_BODY if user.guest else MAX_BODY)
             call = Call(
                 self.site,
                 "GET" if method == "HEAD" else method,
@@ -229,11 +229,11 @@ class _TooLarge(Exception):
     """A body beyond the limit."""
 
 
-async def _receive(request: Request, site: Site) -> Body:
+async def _receive(request: Request, site: Site, limit: int) -> Body:
     """Take in the body: small ones in memory, others in a staging file."""
     length = request.headers.get("content-length")
     declared = int(length) if length and length.isdigit() else None
-    if (declared or 0) > MAX_BODY:
+    if (declared or 0) > limit:
         raise _TooLarge
     if declared == 0 or (declared is None and "transfer-encoding" not in request.headers):
         return Body(declared=declared)
@@ -244,7 +244,7 @@ async def _receive(request: Request, site: Site) -> Body:
     try:
         async for chunk in request.stream():
             body.size += len(chunk)
-            if body.size > MAX_BODY:
+            if body.size > limit:
                 raise _TooLarge
             if file is None and body.size > _IN_MEMORY:
                 body.path = site.files.stage()

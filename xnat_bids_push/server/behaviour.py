@@ -15,7 +15,9 @@ RATIO_FROM: Final = 1024**3
 MAX_BODY: Final = 1024**4
 """A request may have a body of this many bytes."""
 MAX_DOCUMENT: Final = 64 * 1024**2
-"""XML documents and forms may have this many bytes."""
+"""XML documents, catalogs and forms may have this many bytes."""
+MAX_GUEST_BODY: Final = 64 * 1024
+"""So much may be sent by somebody who is not logged in."""
 MAX_REQUEST_LINE: Final = 8192
 """The servlet container refuses longer request lines."""
 

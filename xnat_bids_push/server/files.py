@@ -54,7 +54,7 @@ class Files:
         self._staging = root / "staging" / self._id
         self.archive.mkdir(parents=True, exist_ok=True)
         self._staging.mkdir(parents=True)
-        self._lock = _locked(root / "staging" / f"{self._id}.lock")
+        self._lock = self._announce_life()
         self._recover_all()
 
     def close(self) -> None:
@@ -63,6 +63,13 @@ class Files:
         (self.root / "staging" / f"{self._id}.lock").unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.close()
+
+    def _announce_life(self) -> IO[bytes] | None:
+        """A locked file that tells other processes that this one lives; it gets its name when it is locked already."""
+        path = self.root / "staging" / f"{self._id}.starting"
+        lock = _locked(path)
+        path.replace(path.with_suffix(".lock"))
+        return lock
 
     # Layout
 

@@ -12,6 +12,7 @@ from typing import Final
 from lxml import etree
 
 from . import finding, populate, records, rights, schema
+from .behaviour import MAX_DOCUMENT
 from .experiments import save_scans
 from .files import UnsafePath, flush_folder, inside, move, remove
 from .items import Item
@@ -102,6 +103,8 @@ def _open(folder: Path) -> Parcel:
 
 def _document(path: Path) -> Draft | None:
     if path.is_dir() or not path.name.lower().endswith(".xml"):
+        return None
+    if path.stat().st_size > MAX_DOCUMENT:
         return None
     try:
         draft = populate.read_document(path.read_bytes())
@@ -237,6 +240,8 @@ def _catalogs(item: Item, folder: Path) -> dict[int, Catalog]:
 
 
 def _entries(path: Path) -> tuple[dict[str, str], ...]:
+    if path.stat().st_size > MAX_DOCUMENT:
+        raise refuse(400, f"Catalog of more than {MAX_DOCUMENT} bytes: {path.name}")
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
     try:
         root = etree.parse(path, parser).getroot()

@@ -7,7 +7,6 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from . import items, populate
-from .behaviour import MAX_DOCUMENT
 from .items import Item
 from .populate import BadDocument, Draft, UnknownField, UnknownType
 from .web import BAD_REQUEST, Call, failed, refuse
@@ -47,8 +46,6 @@ def check(draft: Draft) -> None:
 
 
 def _from_document(call: Call, draft: Draft | None) -> Draft:
-    if call.body.size > MAX_DOCUMENT:
-        raise refuse(413, BAD_REQUEST)
     try:
         document = populate.read_document(call.body.read())
     except BadDocument as error:
@@ -60,8 +57,6 @@ def _from_document(call: Call, draft: Draft | None) -> Draft:
 
 
 def _form(call: Call) -> dict[str, str]:
-    if call.body.size > MAX_DOCUMENT:
-        raise refuse(413, BAD_REQUEST)
     sent = parse_qsl(call.body.read().decode("utf-8", "replace"), keep_blank_values=True)
     fields: dict[str, str] = {}
     for key, text in sent:

@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote
 
+from .behaviour import MAX_DOCUMENT
 from .populate import escaped
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ class Body:
     md5: str = ""
 
     def read(self) -> bytes:
-        """All of it."""
+        """All of it, which must be little enough to be a document or a form."""
+        if self.size > MAX_DOCUMENT:
+            raise refuse(413, BAD_REQUEST)
         return self.path.read_bytes() if self.path is not None else self.data
 
 
