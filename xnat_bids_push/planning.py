@@ -138,9 +138,9 @@ def _steps(parcel: Parcel, holding: Holding, findings: Iterable[Finding], known:
     if (missing or parcel.xsi_type) and node.subject and node.subject not in known.subjects:
         yield CreateSubject(node.subject)
     if node.experiment and not holding.id:
-        small = tuple(placed for placed in missing if not _is_large(placed, large))
-        yield ImportSession(parcel, small)
-        missing = [placed for placed in missing if _is_large(placed, large)]
+        # No large file, whatever its name: Java cannot read the length behind a zip's entry of more than 2 GiB.
+        yield ImportSession(parcel, tuple(placed for placed in missing if placed.file.size < large))
+        missing = [placed for placed in missing if placed.file.size >= large]
     listed = {address.scan for address in holding.files}
     needed = {placed.address.scan for placed in missing}
     if holding.id:
@@ -151,14 +151,13 @@ def _steps(parcel: Parcel, holding: Holding, findings: Iterable[Finding], known:
 
 
 def _sendings(files: Iterable[Placed], large: int, *, replace: bool) -> Iterator[FillResource | SendFile]:
-    """One archive for each resource, which so has one writer; then the large files by themselves."""
+    """One archive for each resource, which so has one writer; then the large files by themselves.
+
+    A file that travels by itself needs a name that goes through a URL unharmed; others stay in an archive.
+    """
     files = tuple(files)
-    small = [placed for placed in files if not _is_large(placed, large)]
-    for (scan, resource), group in files_by_resource(small).items():
+    alone = [placed for placed in files if placed.file.size >= large and is_plain(placed.address.name)]
+    together = [placed for placed in files if placed not in alone]
+    for (scan, resource), group in files_by_resource(together).items():
         yield FillResource(group[0].address.node, scan, resource, tuple(group), replace)
-    yield from (SendFile(placed, replace) for placed in files if _is_large(placed, large))
-
-
-def _is_large(placed: Placed, large: int) -> bool:
-    """Whether a file travels by itself: its name must then go through a URL unharmed."""
-    return placed.file.size >= large and is_plain(placed.address.name)
+    yield from (SendFile(placed, replace) for placed in alone)
