@@ -36,7 +36,7 @@ from xnat_bids_push.model import (
     StoredFile,
 )
 from xnat_bids_push.names import is_plain
-from xnat_bids_push.planning import plan_node
+from xnat_bids_push.planning import Known, plan_node
 
 CALM = settings(deadline=None)
 TABLE = default_table()
@@ -53,6 +53,10 @@ def made(path: str, size: int | None = None) -> BidsFile:
 def md5(file: BidsFile) -> Md5:
     assert isinstance(file.content, bytes)
     return Md5(hashlib.md5(file.content).hexdigest())
+
+
+def digest_of(placed: Placed) -> Md5:
+    return md5(placed.file)
 
 
 def parcels() -> tuple[Parcel, Parcel, Parcel]:
@@ -97,10 +101,16 @@ def holding(parcel: Parcel, files: Iterable[StoredFile]) -> Holding:
 
 
 def planned(
-    parcel: Parcel, there: Holding, *, subjects: Iterable[str] = ("sub-1",), written: Iterable[str] = ()
+    parcel: Parcel,
+    there: Holding,
+    *,
+    subjects: Iterable[str] = ("sub-1",),
+    written: Iterable[Placed] = (),
+    hidden: Iterable[Placed] = (),
 ) -> NodePlan:
-    known, sent = frozenset(subjects), frozenset(written)
-    return plan_node(parcel, there, digest=md5, table=TABLE, subjects=known, written=sent, large=LARGE)
+    ours, unseen = ({placed.address for placed in some} for some in (written, hidden))
+    known = Known(frozenset(subjects), frozenset(ours), frozenset(unseen))
+    return plan_node(parcel, there, digest=digest_of, table=TABLE, known=known, large=LARGE)
 
 
 def finding(plan: NodePlan, address: Address) -> Finding:
@@ -114,7 +124,7 @@ def carried(steps: Iterable[Step]) -> Iterator[Placed]:
         match step:
             case ImportSession(_, files) | FillResource(files=files):
                 yield from files
-            case SendFile(placed):
+            case SendFile(placed=placed):
                 yield placed
             case CreateSubject() | CreateScan():
                 pass
@@ -168,9 +178,9 @@ def test_digests_are_computed_only_where_size_does_not_decide() -> None:
     """The others would be read from disk for nothing."""
     asked: Counter[str] = Counter()
 
-    def digest(file: BidsFile) -> Md5:
-        asked[file.path] += 1
-        return md5(file)
+    def digest(placed: Placed) -> Md5:
+        asked[placed.file.path] += 1
+        return digest_of(placed)
 
     first, second, third, fourth, fifth, *_ = SESSION.files
     there = [
@@ -180,7 +190,7 @@ def test_digests_are_computed_only_where_size_does_not_decide() -> None:
         stored(fourth, size=-1),
         stored(fifth, digest=OTHER),
     ]
-    plan_node(SESSION, holding(SESSION, there), digest=digest, table=TABLE, subjects=("sub-1",))
+    plan_node(SESSION, holding(SESSION, there), digest=digest, table=TABLE, known=Known(("sub-1",)))
 
     assert asked == {first.file.path: 1, fifth.file.path: 1}
 
@@ -225,10 +235,11 @@ def test_what_is_missing_is_sent_once_and_nothing_of_the_dataset_that_is_there(s
 def test_only_what_the_push_itself_makes_is_replaced(situation: Situation) -> None:
     parcel, there, subjects = situation
     for step in planned(parcel, there, subjects=subjects).steps:
+        if isinstance(step, FillResource | SendFile):
+            files = list(carried([step]))
+            assert {placed.address in there.files for placed in files} == {step.replace}
+            assert not step.replace or all(placed.origin is not Origin.DATASET for placed in files)
         if isinstance(step, FillResource):
-            held = {placed.address in there.files for placed in step.files}
-            assert held == {step.replace}
-            assert not step.replace or all(placed.origin is not Origin.DATASET for placed in step.files)
             assert {(p.address.node, p.address.scan, p.address.resource) for p in step.files} == {
                 (step.node, step.scan, step.resource),
             }
@@ -251,7 +262,7 @@ def act(there: Holding, steps: Iterable[Step]) -> Holding:
             case _:
                 pass
         for placed in carried([step]):
-            replacing = isinstance(step, FillResource) and step.replace
+            replacing = isinstance(step, FillResource | SendFile) and step.replace
             assert replacing or placed.address not in files, "the file exists"
             assert not placed.address.scan or placed.address.scan in scans, "there is no such scan"
             assert not placed.address.node.experiment or identifier, "there is no experiment"
@@ -390,7 +401,7 @@ def test_the_limit_itself_is_large() -> None:
 
 def test_what_this_run_sent_and_arrived_damaged_is_sent_again() -> None:
     there = [stored(placed, digest=OTHER) for placed in (RECORDING, SIDECAR)]
-    again = planned(SESSION, holding(SESSION, there), written=[RECORDING.file.path])
+    again = planned(SESSION, holding(SESSION, there), written=[RECORDING])
     replaced = [step for step in again.steps if isinstance(step, FillResource) and step.replace]
 
     assert [step.files for step in replaced] == [(RECORDING,)]
@@ -398,11 +409,28 @@ def test_what_this_run_sent_and_arrived_damaged_is_sent_again() -> None:
 
 
 def test_what_this_run_sent_and_arrived_is_not_sent_again() -> None:
-    plan = planned(
-        SESSION, holding(SESSION, map(stored, SESSION.files)), written=[one.file.path for one in SESSION.files]
-    )
+    plan = planned(SESSION, holding(SESSION, map(stored, SESSION.files)), written=SESSION.files)
 
     assert plan.steps == ()
+
+
+def test_what_the_server_hides_is_written_over_and_nothing_else_is() -> None:
+    """Small files in one archive for each resource, large ones alone."""
+    plan = planned(SESSION, holding(SESSION, []), hidden=SESSION.files[::2])
+    replaced = {
+        placed: step.replace
+        for step in plan.steps
+        if isinstance(step, FillResource | SendFile)
+        for placed in carried([step])
+    }
+
+    assert replaced == {placed: placed in SESSION.files[::2] for placed in SESSION.files}
+
+
+def test_a_hidden_file_that_came_to_light_and_differs_stays() -> None:
+    plan = planned(SESSION, holding(SESSION, [stored(RECORDING, digest=OTHER)]), hidden=[RECORDING])
+
+    assert RECORDING not in carried(plan.steps)
 
 
 # ------------------------------------------------------------------ extras, and what others wrote
