@@ -95,9 +95,9 @@ class World:
         """The address of the files of its resource."""
         return f"{self.scan}/resources/NIFTI/files"
 
-    def upload(self, name: str, content: bytes = b"hello", **query: Any) -> requests.Response:
+    def upload(self, name: str, data: bytes = b"hello", **query: Any) -> requests.Response:
         """Upload one file as the owner."""
-        return self.owner("PUT", f"{self.files}/{name}", content, **{"inbody": "true", **query})
+        return self.owner("PUT", f"{self.files}/{name}", data, **{"inbody": "true", **query})
 
     def names(self) -> dict[str, str]:
         """The files of the resource: path and size."""

@@ -87,6 +87,8 @@ def listing(call: Call, resource: str | None = None, **address: str) -> Answer:
     if len(long_list) > call.site.behaviour.longest_list and "," in long_list:
         return experiments.all_experiments(call)
     found = _filtered(call, _listed(call, resource, address))
+    if call.get("index") is not None:
+        return _file(call, _by_index(found, call.get("index") or ""))
     if call.format in _ARCHIVES:
         return _archive(call, found, address, whole=call.flag("all") and "scan" not in address)
     return _table(call, found)
@@ -203,12 +205,29 @@ def _filtered(call: Call, found: list[Listed]) -> list[Listed]:
     return found
 
 
+def _by_index(found: Sequence[Listed], index: str) -> Listed:
+    if not index.isdigit() or int(index) >= len(found):
+        raise not_found("Unable to find file.")
+    return found[int(index)]
+
+
+def _location(call: Call, one: Listed, locator: str) -> str:
+    """Where a file is, in the words that were asked for."""
+    if locator == "absolutePath":
+        return str(one.path)
+    if locator == "projectPath":
+        return str(Path(*one.path.relative_to(call.site.files.archive).parts[1:]))
+    return one.uri
+
+
 def _table(call: Call, found: Sequence[Listed]) -> Answer:
+    asked = call.get("locator") or ""
+    locator = asked if asked in ("absolutePath", "projectPath") else "URI"
     rows = [
         {
             "Name": one.entry.name,
             "Size": "" if one.entry.size is None else str(one.entry.size),
-            "URI": one.uri,
+            locator: _location(call, one, locator),
             "collection": one.resource.label,
             "file_tags": one.entry.tags or "",
             "file_format": one.entry.format or "",
@@ -218,7 +237,8 @@ def _table(call: Call, found: Sequence[Listed]) -> Answer:
         }
         for one in found
     ]
-    return table(call.format, _COLUMNS, rows, total=False)
+    columns = [locator if name == "URI" else name for name in _COLUMNS]
+    return table(call.format, columns, rows, total=False)
 
 
 def _in_folder(uri: str, path: str, call: Call) -> bool:

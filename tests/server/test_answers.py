@@ -1,0 +1,155 @@
+"""What the archive shows of what it holds: documents, listings, downloads."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from lxml import etree
+
+from .conftest import World
+
+SUBJECT = {
+    "gender": "male",
+    "dob": "2000-01-01",
+    "xnat:subjectData/demographics[@xsi:type=xnat:demographicData]/weight": "70.5",
+    "xnat:subjectData/demographics[@xsi:type=xnat:demographicData]/weight/units": "kg",
+    "xnat:subjectData/fields/field[name=a]/field": "v",
+    "xnat:subjectData/addID[name=q]/addID": "77",
+    "pi_lastname": "Doe",
+}
+SESSION = {
+    "time": "10:00:00",
+    "scanner": "Prisma",
+    "xnat:mrSessionData/scanner/manufacturer": "S",
+    "xnat:mrSessionData/fields/field[name=a]/field": "v",
+    "xnat:mrSessionData/delay": "3",
+    "validation_method": "m",
+}
+SCAN = {
+    "note": "n",
+    "frames": "3",
+    "scanTime": "10:11:12",
+    "xnat:mrScanData/parameters/tr": "2.5",
+    "xnat:mrScanData/parameters/voxelRes/x": "1",
+    "xnat:mrScanData/parameters/voxelRes/units": "mm",
+    "xnat:mrScanData/parameters/addParam[name=k]/addField": "v",
+}
+
+
+@pytest.fixture
+def full(world: World) -> World:
+    """A tree in which every kind of field is set."""
+    world.owner("PUT", "/data/projects/{P}", description="d", alias=f"alias-{world.project}", pi_lastname="Doe")
+    world.owner("PUT", "/data/projects/{P}/subjects/sub-01", query=SUBJECT)
+    world.owner("PUT", "/data/projects/{P}/subjects/sub-01/experiments/ses-01", query=SESSION)
+    world.owner("PUT", world.scan, query=SCAN)
+    world.upload("dir/a.txt", b"hello", tags="x,y", content="T1w")
+    return world
+
+
+def _addresses(world: World) -> list[str]:
+    session = f"/data/experiments/{world.session}"
+    return ["/data/projects/{P}", "/data/projects/{P}/subjects/sub-01", session, world.scan]
+
+
+def test_documents_keep_to_the_schema_that_is_served(full: World) -> None:
+    schema = etree.XMLSchema(etree.fromstring(full.owner("GET", "/xapi/schemas/xnat").content))
+
+    for address in _addresses(full):
+        schema.assertValid(etree.fromstring(full.owner("GET", address, format="xml").content))
+
+
+def test_a_document_can_be_put_back_as_it_came(full: World) -> None:
+    address = "/data/projects/{P}/subjects/sub-01/experiments/ses-01"
+    before = full.owner("GET", address, format="json").json()
+
+    document = full.owner("GET", address, format="xml").content
+    assert full.owner("PUT", address, document, headers={"Content-Type": "text/xml"}).status_code == 200
+
+    assert full.owner("GET", address, format="json").json() == before
+
+
+def test_a_project_answers_to_its_alias(full: World) -> None:
+    assert full.owner.fields(f"/data/projects/alias-{full.project}")["ID"] == full.project
+
+
+@pytest.mark.parametrize("listing", ["subjects", "experiments", "files", "resources"])
+def test_tables_are_the_same_in_every_format(full: World, listing: str) -> None:
+    address = f"/data/projects/{{P}}/{listing}"
+    rows = full.owner.rows(address)
+
+    text = full.owner("GET", address, format="csv").text
+
+    assert list(csv.DictReader(io.StringIO(text))) == rows
+    assert full.owner("GET", address, format="xml").headers["Content-Type"] == "text/xml"
+    assert full.owner("GET", address, format="html").headers["Content-Type"] == "text/html"
+
+
+def test_columns_may_be_short_names_or_paths(full: World) -> None:
+    columns = "label,gender,xnat:subjectData/demographics[@xsi:type=xnat:demographicData]/weight,nosuch"
+
+    (row,) = full.owner.rows("/data/projects/{P}/subjects", columns=columns)
+
+    assert (row["label"], row["gender"], row["weight"]) == ("sub-01", "male", "70.5")
+    assert set(row) == {"ID", "label", "gender", "weight", "URI"}
+
+
+def test_listings_can_be_filtered(full: World) -> None:
+    full.owner("PUT", "/data/projects/{P}/subjects/other")
+
+    assert [row["label"] for row in full.owner.rows("/data/projects/{P}/subjects", label="sub-*")] == ["sub-01"]
+    assert full.owner.rows("/data/projects/{P}/experiments", subject_label="other") == []
+
+
+def test_parts_of_files_can_be_fetched(full: World) -> None:
+    part = full.owner("GET", f"{full.files}/dir/a.txt", headers={"Range": "bytes=-3"})
+
+    assert (part.status_code, part.text, part.headers["Content-Range"]) == (206, "llo", "bytes 2-4/5")
+
+
+def test_files_can_be_found_by_content_and_number(full: World) -> None:
+    full.upload("b.txt", b"other")
+
+    assert [row["Name"] for row in full.owner.rows(full.files, file_content="T1w")] == ["a.txt"]
+    assert full.owner("GET", full.files, file_content="T1w", index="0").text == "hello"
+    assert full.owner("GET", full.files, file_content="T1w", index="1").status_code == 404
+    assert full.owner.rows(full.files, locator="projectPath")[0]["projectPath"].startswith(
+        "arc001/ses-01/SCANS/1/NIFTI/"
+    )
+
+
+@pytest.mark.parametrize(("form", "kind"), [("zip", "application/zip"), ("tar", "application/x-tar")])
+def test_nothing_is_no_archive(world: World, form: str, kind: str) -> None:
+    assert world.owner("GET", f"{world.scan}/files", format=form).status_code == 404
+    world.upload("a.txt")
+    assert world.owner("GET", f"{world.scan}/files", format=form).headers["Content-Type"] == kind
+
+
+def test_the_counts_of_a_resource_follow_its_files(world: World) -> None:
+    def counts() -> tuple[str, str]:
+        (row,) = world.owner.rows(f"{world.scan}/resources")
+        return row["file_count"], row["file_size"]
+
+    world.owner("PUT", f"{world.scan}/resources/NIFTI")
+    assert counts() == ("", "")
+    world.upload("a.txt")
+    assert counts() == ("1", "5")
+    world.upload("a.txt", b"x", overwrite="true")
+    assert counts() == ("1", "1")
+    world.owner("DELETE", f"{world.files}/a.txt")
+    assert counts() == ("0", "0")
+
+
+@pytest.mark.parametrize("level", ["/data/projects/{P}", "/data/projects/{P}/subjects/sub-01", "session", "scan"])
+def test_every_level_has_resources(world: World, level: str) -> None:
+    base = {"session": f"/data/experiments/{world.session}", "scan": world.scan}.get(level, level)
+
+    assert world.owner("PUT", f"{base}/resources/R").status_code == 200
+    assert world.owner("PUT", f"{base}/resources/R").status_code == 409
+    assert world.owner("PUT", f"{base}/resources/R/files/a/b.txt", b"x", inbody="true").status_code == 200
+    assert [row["Name"] for row in world.owner.rows(f"{base}/files")] == ["b.txt"]
+    assert world.owner("GET", f"{base}/resources/R").headers["Content-Type"] == "text/xml"
+    assert world.owner("DELETE", f"{base}/resources/R").status_code == 200
+    assert world.owner.rows(f"{base}/resources") == []
