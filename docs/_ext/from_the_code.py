@@ -1,0 +1,107 @@
+"""Directives that show what the code says, so that no page has to repeat it.
+
+``cli-help``: what ``bids2xnat COMMAND --help`` prints.  ``mapping-table``: a table of ``mapping.toml``.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from importlib import resources
+from typing import Any, ClassVar
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+Row = tuple[str, ...]
+
+
+class CliHelp(SphinxDirective):
+    """The help of one command; without an argument, that of the program."""
+
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The help as a block of text."""
+        program = "import sys; sys.argv[0] = 'bids2xnat'; from xnat_bids_push.cli import main; main()"
+        answer = subprocess.run(  # noqa: S603  # our own program
+            [sys.executable, "-c", program, *self.arguments, "--help"],
+            capture_output=True,
+            check=True,
+            env=os.environ | {"COLUMNS": "96", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"},
+            encoding="utf-8",
+        )
+        text = "\n".join(line.rstrip() for line in answer.stdout.splitlines()).strip("\n")
+        block = nodes.literal_block(text, text)
+        block["language"] = "text"
+        return [block]
+
+
+class MappingTable(SphinxDirective):
+    """One of the tables of mapping.toml, for people."""
+
+    required_arguments = 1
+    tables: ClassVar[dict[str, Callable[[Mapping[str, Any]], Iterator[Row]]]] = {}
+
+    def run(self) -> list[nodes.Node]:
+        """The table, written as Markdown and read as the rest of the page is."""
+        text = resources.files("xnat_bids_push").joinpath("mapping.toml").read_text("utf-8")
+        header, *rows = self.tables[self.arguments[0]](tomllib.loads(text))
+        lines = [_line(header), _line(("---",) * len(header)), *map(_line, rows)]
+        found = nodes.Element()
+        self.state.nested_parse(StringList(lines, source="mapping.toml"), self.content_offset, found)
+        return found.children
+
+
+def _line(cells: Row) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _code(*words: str) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
+def _datatypes(table: Mapping[str, Any]) -> Iterator[Row]:
+    yield "BIDS datatype", "experiment", "its type", "scan type", "resource of the recording"
+    for name, row in table["datatypes"].items():
+        session = table["modalities"][row["modality"]]["session"]
+        yield (
+            _code(name),
+            _code(f"…_{row['modality']}"),
+            _code(session),
+            _code(row["scan"]),
+            _code(*_formats(table, row)),
+        )
+
+
+def _formats(table: Mapping[str, Any], row: Mapping[str, Any]) -> list[str]:
+    return list(table["formats"][row["formats"]])
+
+
+def _companions(table: Mapping[str, Any]) -> Iterator[Row]:
+    yield "companion", "goes with the first of these that is there"
+    for suffix, homes in table["companions"].items():
+        if suffix != "ignoring":
+            yield _code(suffix), _code(*homes)
+
+
+def _trees(table: Mapping[str, Any]) -> Iterator[Row]:
+    yield "folder of the root", "resource", "pushed"
+    for name, row in table["trees"].items():
+        label = f"{row['resource']}_<folder>" if row.get("parts") else row["resource"]
+        yield _code(f"{name}/"), _code(label), f"when asked for (`--{name}`)" if row.get("optional") else "always"
+
+
+MappingTable.tables |= {"datatypes": _datatypes, "companions": _companions, "trees": _trees}
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Tell Sphinx of the directives."""
+    app.add_directive("cli-help", CliHelp)
+    app.add_directive("mapping-table", MappingTable)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
