@@ -384,6 +384,7 @@ def test_other_peoples_data_is_neither_reported_nor_removed(
         assert set(archive.experiments()) == {"sub-01_MR"}
         left = archive.holdings(archive.experiments().values())["sub-01_MR"].files
         assert [(address.resource, address.name) for address in left] == [("SNAPSHOTS", "a.gif")]
+        assert archive.scans(Node("sub-01", "sub-01_MR")) == {"anat_T1w"}
 
 
 def test_removal_leaves_nothing_of_the_dataset_and_the_subjects_that_are_more_than_a_label(

@@ -29,7 +29,6 @@ from xnat_bids_push.mapping import (
     read_manifest,
     read_table,
     spot,
-    subject_of,
     write_manifest,
 )
 from xnat_bids_push.model import (
@@ -61,9 +60,9 @@ def parcels_of(paths: Iterable[str], *, marks: Iterable[Mark] = ()) -> list[Parc
     """The parcels of a dataset of empty files with these paths."""
     paths, marks = list(paths), list(marks)
     found: list[Parcel] = []
-    for subject in sorted({subject_of(path, TABLE) for path in (*paths, *(mark.path for mark in marks))}):
-        files = tuple(BidsFile(path, 0, b"") for path in paths if subject_of(path, TABLE) == subject)
-        own = tuple(mark for mark in marks if subject_of(mark.path, TABLE) == subject)
+    for subject in sorted({spot(path, TABLE).subject for path in (*paths, *(mark.path for mark in marks))}):
+        files = tuple(BidsFile(path, 0, b"") for path in paths if spot(path, TABLE).subject == subject)
+        own = tuple(mark for mark in marks if spot(mark.path, TABLE).subject == subject)
         description = BidsFile(DESCRIPTION, 0, b"") if DESCRIPTION in paths else None
         found += place(Part(subject, files, own), TABLE, description=description).parcels
     return found
@@ -515,7 +514,7 @@ def test_marks_go_to_a_manifest_of_the_node_that_has_the_folder() -> None:
     parts = {"": marks[:1], "sub-1": marks[1:4], "sub-2": marks[4:5], "sub-3": marks[5:]}
     found: dict[str, tuple[Mark, ...]] = {}
     for subject, own in parts.items():
-        inside = tuple(BidsFile(path, 0, b"") for path in files if subject_of(path, TABLE) == subject)
+        inside = tuple(BidsFile(path, 0, b"") for path in files if spot(path, TABLE).subject == subject)
         for placed in files_of(place(Part(subject, inside, tuple(own)), TABLE).parcels):
             if placed.origin is Origin.MANIFEST:
                 assert isinstance(placed.file.content, bytes)

@@ -9,9 +9,9 @@
     └── ArchiveError        the server said no (method, path, status; never credentials)
         ├── AccessDenied    403, or 401 after one renewed login       permanent
         ├── Rejected        other 4xx, and the 500s that mean 4xx     permanent
-        ├── Unavailable     5xx, timeouts, resets, cut answers        transient
-        └── Corrupted       stored digest ≠ sent digest               transient, then failure
+        └── Unavailable     5xx, timeouts, resets, cut answers        transient
 
+A file that arrives with another digest is no exception but a finding: the next plan sees it and sends it again.
 Transient or permanent is the type, decided once, in :mod:`xnat_bids_push.archive`.
 """
 
@@ -66,7 +66,3 @@ class Rejected(ArchiveError):
 
 class Unavailable(ArchiveError):
     """The server could not be reached, or failed; it may work later."""
-
-
-class Corrupted(ArchiveError):
-    """The server's digest of a file is not the digest of what was sent."""

@@ -24,7 +24,6 @@ from xnat_bids_push.model import (
     Issue,
     Mark,
     MarkKind,
-    Md5,
     Node,
     Origin,
     Parcel,
@@ -258,11 +257,6 @@ def spot(path: str, table: Table) -> Spot:
     head, _, rest = below.partition("/")
     datatype, below = (head, rest) if rest and head in table.datatypes else ("", below)
     return Spot(first, session, datatype, "", below)
-
-
-def subject_of(path: str, table: Table) -> str:
-    """The subject folder's name that a path belongs to, or "" if it belongs to no subject."""
-    return spot(path, table).subject
 
 
 def experiment_label(subject: str, session: str, modality: str) -> str:
@@ -673,34 +667,9 @@ def origin_of(address: Address, table: Table) -> Origin:
     return Origin.COPY if is_copy(address, table) else Origin.DATASET
 
 
-def session_types(parcels: Iterable[Parcel]) -> dict[str, list[Node]]:
-    """The experiment types that parcels need, and for which nodes."""
-    needed: dict[str, list[Node]] = defaultdict(list)
-    for parcel in parcels:
-        if parcel.xsi_type:
-            needed[parcel.xsi_type].append(parcel.node)
-    return needed
-
-
 def files_by_resource(files: Sequence[Placed]) -> dict[tuple[str, str], list[Placed]]:
     """Files grouped by scan and resource: what one archive, and one writer, may hold."""
     groups: dict[tuple[str, str], list[Placed]] = defaultdict(list)
     for placed in files:
         groups[placed.address.scan, placed.address.resource].append(placed)
     return groups
-
-
-__all__ = [
-    "DESCRIPTION",
-    "MANIFEST",
-    "Md5",
-    "Placement",
-    "Table",
-    "default_table",
-    "experiment_label",
-    "path_of",
-    "place",
-    "read_manifest",
-    "read_table",
-    "spot",
-]

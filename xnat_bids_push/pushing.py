@@ -73,7 +73,6 @@ class Survey:
     types: Counter[str] = field(default_factory=Counter)
     kinds: dict[str, set[str]] = field(default_factory=dict)
     subjects: int = 0
-    sessions: int = 0
     files: int = 0
     size: int = 0
 
@@ -97,7 +96,6 @@ def survey(dataset: Dataset) -> Survey:
         deep += sum("/" in file.path for file in part.files)
         for parcel in placement.parcels:
             if parcel.xsi_type:
-                found.sessions += 1
                 found.types[parcel.xsi_type] += 1
                 found.kinds.setdefault(parcel.xsi_type, set()).add(parcel.node.experiment.rpartition("_")[2])
     if not deep and not found.subjects:

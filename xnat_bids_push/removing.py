@@ -1,13 +1,13 @@
 """Taking back: delete from the archive what a dataset has there, and nothing else.
 
 An experiment or a subject goes as a whole only if everything in it is proven to be the dataset's. Otherwise only the
-resources that are wholly the dataset's go, and the rest is named and stays.
+scans and resources that are wholly the dataset's go, and the rest is named and stays.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from xnat_bids_push.archive import Archive
@@ -20,7 +20,7 @@ from xnat_bids_push.report import Report
 
 @dataclass(frozen=True, slots=True, order=True)
 class Deletion:
-    """One thing to delete: a resource, or with `resource` empty the whole node."""
+    """One thing to delete: a resource, or with `resource` empty a whole scan, or with both empty the whole node."""
 
     node: Node
     scan: str = ""
@@ -90,6 +90,8 @@ def _remove(removal: Removal, archive: Archive) -> Outcome:
 def _delete(deletion: Deletion, archive: Archive) -> None:
     if deletion.resource:
         archive.delete_resource(deletion.node, deletion.scan, deletion.resource)
+    elif deletion.scan:
+        archive.delete_scan(deletion.node, deletion.scan)
     elif deletion.node.experiment:
         archive.delete_experiment(deletion.node)
     elif archive.is_bare_subject(deletion.node.subject):
@@ -107,9 +109,17 @@ def _node_removal(parcel: Parcel, plan: NodePlan, stored: Sequence[Address], arc
         reasons += [f"{what} is not the dataset's, and stays" for what in foreign]
         if not reasons:
             return Removal(parcel.node, (Deletion(parcel.node),), len(stored))
-    groups: dict[Deletion, set[Address]] = defaultdict(set)
-    for address in stored:
-        groups[Deletion(parcel.node, address.scan, address.resource)].add(address)
+    groups = _groups(stored, proven)
     deletions = [deletion for deletion, files in sorted(groups.items()) if files <= proven]
     number = sum(len(groups[deletion]) for deletion in deletions)
     return Removal(parcel.node, tuple(deletions), number, tuple(reasons))
+
+
+def _groups(stored: Sequence[Address], proven: Set[Address]) -> dict[Deletion, set[Address]]:
+    """The files of each thing that can be deleted: of a whole scan where all of it is ours, else of each resource."""
+    mixed = {address.scan for address in stored if address not in proven}
+    groups: dict[Deletion, set[Address]] = defaultdict(set)
+    for address in stored:
+        resource = address.resource if not address.scan or address.scan in mixed else ""
+        groups[Deletion(address.node, address.scan, resource)].add(address)
+    return groups

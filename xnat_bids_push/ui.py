@@ -51,7 +51,6 @@ class Screen:
         self._err = Console(stderr=True, highlight=False, soft_wrap=True)
         self._progress: Progress | None = None
         self._bytes: TaskID | None = None
-        self._sessions: TaskID | None = None
         self._problems = 0
 
     # ---------------------------------------------------------------- words
