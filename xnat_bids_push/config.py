@@ -1,11 +1,14 @@
-"""Where to push to, and as whom: flags > environment > config file > netrc > a question. Never a password flag."""
+"""Where to push to, and as whom: flags > the file of --config > environment > netrc > a question.
+
+No password is ever a flag. A password goes only to the server and for the user that it was saved for.
+"""
 
 from __future__ import annotations
 
 import json
 import netrc
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,9 +17,7 @@ import platformdirs
 
 from xnat_bids_push.errors import ConfigError
 
-_HOSTS = ("XNATPY_HOST", "XNAT_HOST")
-_USERS = ("XNATPY_USER", "XNAT_USER")
-_PASSWORDS = ("XNATPY_PASS", "XNAT_PASS")
+_FAMILIES = ("XNATPY", "XNAT")
 _ARCHIVE = "BIDS2XNAT_ARCHIVE"
 
 Ask = Callable[[str, bool], str]
@@ -62,13 +63,15 @@ def resolve(
     if archive is not None and (server or config):
         raise ConfigError("--archive is a local archive: it cannot be had together with --server or --config")
     folder = archive or Path(env.get(_ARCHIVE) or platformdirs.user_data_path("bids2xnat") / "archive")
-    saved = _read_config(config) if config is not None else {}
-    address = "" if archive is not None else server or saved.get("server", "") or _first(env, _HOSTS)
+    known = [_read_config(config)] if config is not None else []
+    known += [_from_environment(env, family) for family in _FAMILIES]
+    address = "" if archive is not None else server.rstrip("/") or _first(one.server for one in known)
     if not address:
         return Settings("", "", "", folder.expanduser().absolute())
     _check_address(address)
-    login = user or (saved.get("user", "") or _first(env, _USERS))
-    password = _password(address, login, saved, env)
+    known = [one for one in known if one.server in ("", address)]
+    login = user or _first(one.user for one in known)
+    password = _first(one.password for one in known if one.user in ("", login))
     if not (login and password):
         found = _from_netrc(address, login, env)
         login, password = found or (login, password)
@@ -79,20 +82,25 @@ def resolve(
     return Settings(address, login, password, folder)
 
 
-def _password(address: str, login: str, saved: Mapping[str, str], env: Mapping[str, str]) -> str:
-    """A saved password, if it is that of this server and this user."""
-    if saved.get("password") and saved.get("server", address) == address and saved.get("user", login) == login:
-        return saved["password"]
-    if _first(env, _USERS) in ("", login) and _first(env, _HOSTS) in ("", address):
-        return _first(env, _PASSWORDS)
-    return ""
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    """What one place says; an empty server or user means that it goes with any."""
+
+    server: str
+    user: str
+    password: str = field(repr=False)
 
 
-def _first(env: Mapping[str, str], names: tuple[str, ...]) -> str:
-    return next((env[name] for name in names if env.get(name)), "")
+def _from_environment(env: Mapping[str, str], family: str) -> _Saved:
+    host, user, password = (env.get(f"{family}_{name}", "") for name in ("HOST", "USER", "PASS"))
+    return _Saved(host.rstrip("/"), user, password)
 
 
-def _read_config(path: Path) -> dict[str, str]:
+def _first(values: Iterable[str]) -> str:
+    return next(filter(None, values), "")
+
+
+def _read_config(path: Path) -> _Saved:
     try:
         content = json.loads(path.expanduser().read_text("utf-8"))
     except OSError as error:
@@ -100,21 +108,25 @@ def _read_config(path: Path) -> dict[str, str]:
     except ValueError:
         # The parser's words may quote the file, and the file holds a password.
         raise ConfigError(f"{path} is not JSON; it should be like {{'server': …, 'user': …, 'password': …}}") from None
-    if not isinstance(content, dict) or not isinstance(content.get("server"), str):
+    texts = {key: text for key, text in content.items() if isinstance(text, str)} if isinstance(content, dict) else {}
+    if not texts.get("server"):
         raise ConfigError(f"{path} names no server; it should be like {{'server': …, 'user': …, 'password': …}}")
-    return {key: value for key, value in content.items() if isinstance(value, str)}
+    return _Saved(texts["server"].rstrip("/"), texts.get("user", ""), texts.get("password", ""))
 
 
 def _check_address(address: str) -> None:
-    parts = urlsplit(address)
-    if parts.username or parts.password:
+    if "@" in address:  # wherever it stands: a password may hold any sign, and must not be quoted here
         raise ConfigError("the server's address holds a user or a password: give them by --user, netrc or environment")
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise ConfigError(f"{address!r} is no server's address: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{address!r} is no server's address: it must begin with https:// or http://")
 
 
 def _from_netrc(address: str, login: str, env: Mapping[str, str]) -> tuple[str, str] | None:
-    """User and password of the server, looked up with its port first."""
+    """User and password of the server: of its name with the port, its name alone, or any server."""
     default = Path.home() / ("_netrc" if os.name == "nt" else ".netrc")
     path = Path(env.get("NETRC") or default)
     if not path.is_file():
@@ -123,11 +135,13 @@ def _from_netrc(address: str, login: str, env: Mapping[str, str]) -> tuple[str, 
         entries = netrc.netrc(path)
     except netrc.NetrcParseError as error:
         raise ConfigError(f"{path} cannot be read (line {error.lineno})") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} cannot be read: it is not UTF-8") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     parts = urlsplit(address)
-    for host in (parts.netloc, parts.hostname or ""):
-        found = entries.authenticators(host)
+    for host in (parts.netloc, parts.hostname or "", "default"):
+        found = entries.hosts.get(host)
         if found is not None and found[2] and login in ("", found[0]):
             return found[0], found[2]
     return None
