@@ -170,7 +170,7 @@ def test_a_full_disk_leaves_everything_as_it_was(archive: Path, monkeypatch: pyt
     with LocalServer(archive, admin_password="secret") as server, Client(server.url, ("admin", "secret")) as client:
         with monkeypatch.context() as patch:
             patch.setattr("xnat_bids_push.server.uploads.flush", full)
-            patch.setattr("xnat_bids_push.server.unpacking.flush", full)
+            patch.setattr("xnat_bids_push.server.imports.flush_all", full)
             assert client("PUT", f"{FILES}/new.txt", b"new", inbody="true").status_code == 500
             answer = client(
                 "POST", IMPORT, make_xar("P", "n", {"a": b"a"}, "S"), headers={"Content-Type": "application/zip"}

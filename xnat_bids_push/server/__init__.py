@@ -80,8 +80,8 @@ class LocalServer:
         url: The address, for example ``http://127.0.0.1:41233``.
         user: The login of the administrator.
         password: The administrator's password.
-        request_counts: How many requests came in, by method and route.
-        request_log: Method and path of each request, in order.
+        request_counts: How many requests came in, by method and route (of the first million).
+        request_log: Method and path of each request, in order (of the first million).
         site: The open archive.
     """
 

@@ -46,6 +46,8 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _WORKERS: Final = 16
+_REMEMBERED: Final = 1_000_000
+"""So many requests are remembered; beyond that, memory counts for more than figures."""
 _IN_MEMORY: Final = 256 * 1024
 _CHUNK: Final = 256 * 1024
 _BROWSERS: Final = re.compile("MSIE|Mozilla|AppleWebKit|Opera")
@@ -82,7 +84,7 @@ class Archive:
         method = request.method
         early = _rejected(method, path, query)
         found = None if early else find(ROUTES, _plain_address(path))
-        if self._remember:
+        if self._remember and len(self.request_log) < _REMEMBERED:
             self.request_log.append((method, path))
             self.request_counts[f"{method} {found[0].name if found else path}"] += 1
         if early is not None:

@@ -14,7 +14,7 @@ from lxml import etree
 from . import finding, populate, records, rights, schema
 from .behaviour import MAX_DOCUMENT
 from .experiments import save_scans
-from .files import UnsafePath, flush_folder, inside, move, remove
+from .files import UnsafePath, flush_all, flush_path, inside, move, remove
 from .items import Item
 from .multipart import parts
 from .populate import BadDocument, Draft
@@ -131,6 +131,7 @@ def _store(call: Call, parcel: Parcel) -> str:
     for found in catalogs.values():
         if found.file is not None:
             remove(found.file)
+    flush_all(parcel.folder)
     target = call.site.files.session_folder(project, label)
     moved = [path.relative_to(parcel.folder) for path in parcel.folder.rglob("*") if path.is_file()]
     sizes = {path.as_posix(): (parcel.folder / path).stat().st_size for path in moved}
@@ -201,10 +202,12 @@ def _made(call: Call, db: records.Database, item: Item, project: str, subject: s
 
 
 def _move_in(source: Path, target: Path) -> None:
+    merged = target.exists()
     target.parent.mkdir(parents=True, exist_ok=True)
     move(source, target)
-    for folder in {target.parent, *(path.parent for path in target.rglob("*"))}:
-        flush_folder(folder)
+    flush_path(target.parent)
+    if merged:
+        flush_all(target)
 
 
 # Resources and their catalogs

@@ -155,9 +155,8 @@ def _save(call: Call, db: sqlite3.Connection, name: str, found: Project | None) 
     if item.type != "xnat:projectData":
         raise refuse(422, "Only xnat:Project documents can be PUT to this address.")
     project_id = found.id if found else item.text("ID") or name
-    if item.text("ID") not in (None, project_id) or project_id.lower() not in (name.lower(), project_id.lower()):
-        raise refuse(417, "The project ID for the REST call must match the value in submitted request body.")
-    if project_id.lower() != name.lower() and found is None:
+    asked = project_id if found else name
+    if (item.text("ID") or project_id).lower() != asked.lower():
         raise refuse(417, "The project ID for the REST call must match the value in submitted request body.")
     if not finding.LABEL.fullmatch(project_id):
         raise refuse(417, "Invalid character in project ID.")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Final, Literal
 
 from .behaviour import MAX_ENTRIES, MAX_RATIO, MAX_UNPACKED, RATIO_FROM
-from .files import UnsafePath, flush, inside
+from .files import UnsafePath, flush_all, inside
 
 Kind = Literal["tar", "tgz", "zip", "gz"]
 
@@ -85,12 +85,13 @@ def unpack(archive: Path, kind: Kind, folder: Path, name: str) -> Iterator[Membe
             budget.entry()
             _check(member)
             yield _write(member, source, folder / str(number), budget)
+        flush_all(folder)
     except _BROKEN as error:
         raise BadArchive(str(error)) from error
 
 
 def unpack_tree(archive: Path, kind: Kind, folder: Path) -> None:
-    """Write an archive below a folder under the names of its members."""
+    """Write an archive below a folder under the names of its members; the disk may still be busy with them."""
     folder.mkdir(parents=True)
     budget = _Budget(archive.stat().st_size)
     try:
@@ -171,5 +172,4 @@ def _write(name: str, source: IO[bytes] | None, target: Path, budget: _Budget) -
             digest.update(chunk)
             size += len(chunk)
             file.write(chunk)
-        flush(file)
     return Member(name, target, size, digest.hexdigest())

@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from . import records, resources, unpacking, views
-from .files import Placement, UnsafePath, flush, flush_folder, inside
+from .files import Placement, UnsafePath, flush, flush_path, inside
 from .multipart import parts
 from .populate import escaped
 from .records import Entry, Resource
@@ -256,7 +256,7 @@ def _place(plan: list[Placement]) -> tuple[list[Placement], list[str]]:
             continue
         placed.append(one)
     for folder in {one.target.parent for one in placed}:
-        flush_folder(folder)
+        flush_path(folder)
     return placed, duplicates
 
 
