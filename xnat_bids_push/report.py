@@ -155,7 +155,7 @@ def human_size(size: int) -> str:
     value = float(size)
     for unit in ("kB", "MB", "GB", "TB"):
         value /= 1000
-        if value < 1000 or unit == "TB":
+        if round(value, 1) < 1000 or unit == "TB":
             break
     return f"{value:.1f} {unit}"
 
