@@ -262,7 +262,7 @@ def test_a_port_that_is_taken_is_a_clear_error(
 ) -> None:
     port = server.url.rpartition(":")[2]
     assert run("serve", "--archive", tmp_path / "other", "--port", port) == 2
-    assert f"port {port}" in capsys.readouterr().err
+    assert "already in use: give another --port" in capsys.readouterr().err
 
 
 def test_help_and_version_come_at_once_and_load_no_client() -> None:
@@ -273,3 +273,16 @@ def test_help_and_version_come_at_once_and_load_no_client() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("bids2xnat ")
+
+
+def test_a_folder_that_holds_something_else_becomes_no_archive(
+    small_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = make_small(tmp_path / "other")
+    before = tree(other)
+    assert run(small_root, "P", "--archive", other) == 2
+    assert run("serve", "--archive", other) == 2
+    assert "holds something else" in capsys.readouterr().err
+    assert run(small_root, "P", "--archive", small_root / "archive") == 2
+    assert "lies in the dataset" in capsys.readouterr().err
+    assert tree(other) == before

@@ -8,6 +8,7 @@ import sys
 import threading
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -109,7 +110,7 @@ def push(
     screen = _screen(as_json=as_json, quiet=quiet)
     dataset = _read(root, derivatives, sourcedata=sourcedata, validation=validation)
     found = pushing.healthy(dataset)
-    settings = _settings(screen, server, user, config, archive)
+    settings = _settings(screen, server, user, config, archive, root)
     create = create_project or not settings.server
     access = Access.CREATE if create else Access.EXISTING
     with open_settings(settings, project, access) as opened, screen.running(found):
@@ -139,7 +140,7 @@ def plan(
     screen = _screen(as_json=as_json, quiet=quiet)
     dataset = _read(root, derivatives, sourcedata=sourcedata, validation=validation)
     found = pushing.healthy(dataset)
-    settings = _settings(screen, server, user, config, archive)
+    settings = _settings(screen, server, user, config, archive, root)
     create = create_project or not settings.server
     with open_settings(settings, project, Access.PRETEND if create else Access.EXISTING) as opened:
         pushing.check(dataset, opened, found)
@@ -168,7 +169,7 @@ def verify(
     screen = _screen(as_json=as_json, quiet=quiet)
     dataset = _read(root, derivatives, sourcedata=sourcedata, validation=validation)
     found = pushing.healthy(dataset)
-    settings = _settings(screen, server, user, config, archive)
+    settings = _settings(screen, server, user, config, archive, root)
     with open_settings(settings, project) as opened:
         report = pushing.verify(dataset, opened, found=found, on_outcome=screen.outcome)
     _finish(screen, report, "verify", settings)
@@ -217,7 +218,7 @@ def remove(
 
     screen = _screen(as_json=as_json, quiet=quiet)
     dataset = _read(root, derivatives, sourcedata=sourcedata, validation=validation)
-    settings = _settings(screen, server, user, config, archive)
+    settings = _settings(screen, server, user, config, archive, root)
     with open_settings(settings, project) as opened:
         removals = list(removing.plan_removal(dataset, opened))
         number = screen.removal(removals)
@@ -235,19 +236,16 @@ def serve(
 ) -> None:
     """Open the local archive to browsers and other clients on this machine, until Ctrl-C."""
     from xnat_bids_push.config import resolve
-    from xnat_bids_push.errors import ConfigError
+    from xnat_bids_push.connecting import open_local
     from xnat_bids_push.server import LocalServer
 
     folder = archive or resolve(environment=_local_environment()).archive
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with LocalServer(folder, port=port, registered=registered.value) as server, suppress(KeyboardInterrupt):
-            typer.echo(f"Local archive {folder} at {server.url}")
-            typer.echo(f"Login: {server.user}; its password is {_where_the_password_is(folder)}")
-            typer.echo("Stop with Ctrl-C.")
-            threading.Event().wait()
-    except OSError as error:
-        raise ConfigError(f"the archive {folder} cannot be opened on port {port}: {error.strerror}") from error
+    start = partial(LocalServer, port=port, registered=registered.value)
+    with open_local(folder, start) as server, suppress(KeyboardInterrupt):
+        typer.echo(f"Local archive {folder} at {server.url}")
+        typer.echo(f"Login: {server.user}; its password is {_where_the_password_is(folder)}")
+        typer.echo("Stop with Ctrl-C.")
+        threading.Event().wait()
 
 
 def _where_the_password_is(folder: Path) -> str:
@@ -272,12 +270,17 @@ def _read(root: Path, derivatives: Sequence[str] | None, *, sourcedata: bool, va
     return read(root, selection=Selection(names, sourcedata), validate=validation is Validation.REQUIRE)
 
 
-def _settings(screen: Screen, server: str, user: str, config: Path | None, archive: Path | None) -> Settings:
+def _settings(
+    screen: Screen, server: str, user: str, config: Path | None, archive: Path | None, root: Path | None = None
+) -> Settings:
     from xnat_bids_push.config import resolve
+    from xnat_bids_push.errors import ConfigError
 
     ask = _ask if sys.stdin.isatty() else None
     settings = resolve(server=server, user=user, config=config, archive=archive, ask=ask)
     if not settings.server:
+        if root is not None and settings.archive.is_relative_to(root.absolute()):
+            raise ConfigError(f"the local archive {settings.archive} lies in the dataset: give another --archive")
         screen.note(f"No server is configured: using the local archive in {settings.archive}")
     return settings
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xnat_bids_push.archive import Archive, Credentials, close_archive, open_archive
 from xnat_bids_push.config import Settings, resolve
 from xnat_bids_push.errors import ConfigError
+
+if TYPE_CHECKING:
+    from xnat_bids_push.server import LocalServer
 
 
 @contextmanager
@@ -82,6 +87,27 @@ def open_settings(settings: Settings, project: str, access: Access = Access.EXIS
 
 
 @contextmanager
+def open_local(folder: Path, start: Callable[[Path], LocalServer]) -> Iterator[LocalServer]:
+    """Start the embedded archive in a folder of its own.
+
+    Raises:
+        ConfigError: the folder holds something else, or the archive cannot be started there.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "archive.sqlite3").exists():
+        raise ConfigError(f"{folder} holds something else than a local archive: give a folder of its own")
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        server = start(folder).__enter__()
+    except OSError as error:
+        way_on = ": give another --port" if error.errno == errno.EADDRINUSE else ""
+        raise ConfigError(f"the local archive {folder} cannot be opened: {error.strerror}{way_on}") from error
+    try:
+        yield server
+    finally:
+        server.__exit__(None, None, None)
+
+
+@contextmanager
 def _embedded(folder: Path, access: Access) -> Iterator[Credentials]:
     """The embedded archive, running on this machine for as long as it is needed."""
     from xnat_bids_push.server import LocalServer  # the server's libraries load only where it runs
@@ -91,9 +117,5 @@ def _embedded(folder: Path, access: Access) -> Iterator[Credentials]:
             raise ConfigError(f"there is no local archive in {folder} yet: push something first, or give --server")
         if not folder.is_dir() and access is Access.PRETEND:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bids2xnat-")))
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        except OSError as error:
-            raise ConfigError(f"the local archive {folder} cannot be made: {error.strerror}") from error
-        server = stack.enter_context(LocalServer(folder))
+        server = stack.enter_context(open_local(folder, LocalServer))
         yield Credentials(server.url, server.user, server.password)

@@ -76,6 +76,8 @@ def pull(
                 on_outcome(outcome)
     for outcome in _restore_marks(folder, marks):
         report.add(outcome)
+    if not report.nodes:
+        report.add(Outcome(Node(), (), failure="the project holds nothing that a dataset can have put there"))
     return report
 
 

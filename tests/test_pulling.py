@@ -1,0 +1,100 @@
+"""Bringing back: nothing leaves the output folder, nothing there is overwritten, nothing damaged is believed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Connect, make_small
+from tests.test_laws import tree
+from xnat_bids_push.connecting import connect
+from xnat_bids_push.dataset import read
+from xnat_bids_push.errors import ConfigError, MappingError
+from xnat_bids_push.mapping import read_manifest, write_manifest
+from xnat_bids_push.model import Mark, MarkKind, Node, State
+from xnat_bids_push.pulling import _restore, _target, pull
+from xnat_bids_push.pushing import push
+from xnat_bids_push.server import LocalServer
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "..", "", "a/\0b", ".bids2xnat-partial/x"])
+def test_no_name_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
+    assert _target(tmp_path, name) is None
+
+
+def test_no_link_in_the_folder_leads_out_of_it(tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    out.mkdir()
+    other.mkdir()
+    (out / "sub-01").symlink_to(other)
+    assert _target(out, "sub-01/x") is None
+    assert _target(out, "sub-02/x") == out / "sub-02/x"
+
+
+@pytest.mark.parametrize("target", ["../../x", "/etc/passwd", "a/../../../x"])
+def test_no_link_of_a_manifest_leads_out_of_the_folder(target: str, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    fault = _restore(tmp_path / "out", Mark("sub-01/link", MarkKind.LINK, target))
+    assert "out of the dataset" in fault
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_manifest_tells_its_marks_again() -> None:
+    marks = (Mark("a", MarkKind.EXECUTABLE), Mark("b/c", MarkKind.FOLDER), Mark("d", MarkKind.LINK, "a"))
+    assert read_manifest(write_manifest(reversed(marks))) == marks
+    with pytest.raises(MappingError):
+        read_manifest(b"[]")
+    with pytest.raises(MappingError):
+        read_manifest(json.dumps({"marks": [{"path": "a", "kind": "no such kind"}]}).encode())
+
+
+def test_what_is_in_the_folder_and_differs_stays(small_root: Path, tmp_path: Path, open_project: Connect) -> None:
+    out = tmp_path / "out"
+    (out / "sub-01/anat").mkdir(parents=True)
+    mine = out / "sub-01/anat/sub-01_T1w.nii.gz"
+    mine.write_text("mine")
+    with open_project() as archive:
+        push(read(small_root), archive, pause=0)
+        report = pull(archive, out)
+    assert mine.read_text() == "mine"
+    assert [f.path for one in report.failed for f in one.findings if f.state is State.DIFFERS] == [
+        "sub-01/anat/sub-01_T1w.nii.gz"
+    ]
+    mine.unlink()
+    with open_project() as archive:
+        assert pull(archive, out).ok
+    assert tree(out) == tree(small_root)
+
+
+def test_bytes_that_rot_in_the_archive_are_noticed(tmp_path: Path) -> None:
+    """The listing still shows the digest of what arrived; only the bytes tell."""
+    root = make_small(tmp_path / "small")
+    with LocalServer(tmp_path / "archive") as server:
+        login = {"user": server.user, "password": server.password}
+        with connect(server.url, project="P", create_project=True, **login) as archive:
+            push(read(root), archive, pause=0)
+            [stored] = (tmp_path / "archive").rglob("sub-01_T1w.nii.gz")
+            content = stored.read_bytes()
+            stored.write_bytes(b"X" + content[1:])
+            report = pull(archive, tmp_path / "out")
+    assert [(str(one.node), f.path) for one in report.failed for f in one.findings if f.state is not State.SAME] == [
+        ("sub-01_MR", "sub-01/anat/sub-01_T1w.nii.gz")
+    ]
+    assert not (tmp_path / "out/sub-01/anat/sub-01_T1w.nii.gz").exists()
+    assert (tmp_path / "out/sub-01/anat/sub-01_T1w.json").exists()
+
+
+def test_an_empty_project_is_no_success(tmp_path: Path, open_project: Connect) -> None:
+    with open_project() as archive:
+        report = pull(archive, tmp_path / "out")
+    assert [(one.node, one.failure) for one in report.failed] == [
+        (Node(), "the project holds nothing that a dataset can have put there")
+    ]
+
+
+def test_a_file_is_no_output_folder(tmp_path: Path, open_project: Connect) -> None:
+    (tmp_path / "out").write_text("")
+    with open_project() as archive, pytest.raises(ConfigError):
+        pull(archive, tmp_path / "out")
