@@ -18,6 +18,7 @@ from xnat_bids_push.connecting import Access, connect, open_settings
 from xnat_bids_push.dataset import Selection, read
 from xnat_bids_push.errors import AccessDenied, ConfigError, DatasetError, Rejected, Unavailable
 from xnat_bids_push.model import CreateSubject, Node, State
+from xnat_bids_push.pulling import pull
 from xnat_bids_push.pushing import Run, batches, push, verify
 from xnat_bids_push.server import LocalServer
 
@@ -119,6 +120,21 @@ def test_an_expired_login_is_renewed(server: LocalServer, open_project: Connect)
         archive.create_subject("sub-01")
         archive._session._xnat.interface.delete(f"{server.url}/data/JSESSION", timeout=30)
         assert set(archive.subjects()) == {"sub-01"}
+
+
+def test_a_login_that_expires_before_a_download_is_renewed(
+    small_root: Path, tmp_path: Path, server: LocalServer, open_project: Connect
+) -> None:
+    with open_project() as archive:
+        push(read(small_root), archive, pause=0)
+        download = archive.download
+
+        def expired_download(*given: object) -> None:
+            archive._session._xnat.interface.delete(f"{server.url}/data/JSESSION", timeout=30)
+            download(*given)  # type: ignore[arg-type]
+
+        archive.download = expired_download  # type: ignore[method-assign]
+        assert pull(archive, tmp_path / "out").ok
 
 
 def test_a_login_that_expires_in_the_middle_of_a_push_costs_nothing(

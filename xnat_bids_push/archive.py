@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, TypedDict, cast
 from urllib.parse import quote, unquote, urlsplit
 
@@ -36,7 +37,7 @@ from xnat_bids_push.model import (
     SendFile,
     StoredFile,
 )
-from xnat_bids_push.package import Body, Sent, Watch, resource_body, session_archive, single_body
+from xnat_bids_push.package import Body, Sent, Stream, Watch, resource_body, session_archive, single_body
 
 TIMEOUT = (15.0, 300.0)
 """Seconds to connect, and to wait between two bytes of an answer."""
@@ -95,6 +96,10 @@ class Archive:
     def user(self) -> str:
         """The login."""
         return self._session.credentials.user
+
+    def close(self) -> None:
+        """Log out."""
+        self._session.close()
 
     # ---------------------------------------------------------------- the site
 
@@ -200,9 +205,8 @@ class Archive:
             Unavailable: among others with a plain 500, which XNAT also gives for a label that exists (and then
                 changes nothing) and for a document that it refuses: only a look at its listing tells.
         """
-        body = session_archive(
-            step.parcel, step.files, project=self.project, element=element, table=table, sent=sent, watch=watch
-        )
+        make = partial(session_archive, step.parcel, step.files, project=self.project, element=element, table=table)
+        body = Stream(partial(make, sent=sent, watch=watch))
         path, query = "/data/services/import", {"import-handler": "XAR", "inbody": "true"}
         try:
             answer = self._session.post(path, query, data=body, content_type="application/zip")
@@ -391,26 +395,20 @@ class _Session:
     def put(
         self,
         path: str,
-        query: dict[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
         *,
         data: Body | None = None,
         timeout: tuple[float, float] = TIMEOUT,
         refusal: str = "",
     ) -> requests.Response:
-        content_type = "application/octet-stream" if data is not None else ""
-        return self._request(
-            "PUT", path, query or {}, data=data, content_type=content_type, timeout=timeout, refusal=refusal
-        )
+        headers = {"Content-Type": "application/octet-stream"} if data is not None else None
+        return self._request("PUT", path, query or {}, data=data, headers=headers, timeout=timeout, refusal=refusal)
 
     def post(
-        self,
-        path: str,
-        query: dict[str, str],
-        *,
-        data: Iterator[bytes] | None = None,
-        content_type: str = "",
+        self, path: str, query: Mapping[str, str], *, data: Stream | None = None, content_type: str = ""
     ) -> requests.Response:
-        return self._request("POST", path, query, data=data, content_type=content_type, timeout=LONG_TIMEOUT)
+        headers = {"Content-Type": content_type} if content_type else None
+        return self._request("POST", path, query, data=data, headers=headers, timeout=LONG_TIMEOUT)
 
     def delete(self, path: str) -> None:
         self._request("DELETE", path, {"removeFiles": "true"}, timeout=LONG_TIMEOUT)
@@ -420,9 +418,13 @@ class _Session:
         """A body, written to a file as it comes."""
         target.seek(0)
         target.truncate()
+        client = self._xnat
         with _foreign_errors("GET", path):
             url = self.credentials.server.rstrip("/") + path
-            with self._xnat.interface.get(url, stream=True, timeout=LONG_TIMEOUT) as answer:
+            with client.interface.get(url, stream=True, timeout=LONG_TIMEOUT) as answer:
+                if answer.status_code == 401:
+                    self._renew(client)
+                    raise Unavailable("the login had expired, and was renewed", method="GET", path=path, status=401)
                 _raise_for(answer, "GET", path, "")
                 for piece in answer.iter_content(1 << 20):
                     target.write(piece)
@@ -433,53 +435,44 @@ class _Session:
         path: str,
         query: Mapping[str, str],
         *,
-        data: Body | Iterator[bytes] | None = None,
-        content_type: str = "",
+        data: Stream | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout: tuple[float, float] = TIMEOUT,
         refusal: str = "",
     ) -> requests.Response:
+        """One request; another one, if the server had forgotten the login, and so has not acted."""
         client = self._xnat
-        headers = {"Content-Type": content_type} if content_type else None
         with _foreign_errors(method, path):
-            if method == "GET":
-                answer = client.get(path, query=dict(query), timeout=timeout)
-            elif method == "DELETE":
-                answer = client.delete(path, query=dict(query), timeout=timeout)
-            else:
-                send = client.put if method == "PUT" else client.post
-                answer = send(path, data=data, query=dict(query), headers=headers, timeout=timeout)
-        if answer.status_code == 401:
-            self._renew(client)
-            # An iterator has been used up; its sender plans again. Anything else can go once more.
-            if data is None or isinstance(data, Body):
-                return self._again(method, path, query, data, headers, timeout, refusal)
-            raise Unavailable("the login had expired, and was renewed", method=method, path=path, status=401)
-        _raise_for(answer, method, path, refusal)
-        return cast("requests.Response", answer)
-
-    def _again(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        data: Body | None,
-        headers: dict[str, str] | None,
-        timeout: tuple[float, float],
-        refusal: str,
-    ) -> requests.Response:
-        url = self.credentials.server.rstrip("/") + path
-        with _foreign_errors(method, path):
-            answer: requests.Response = self._xnat.interface.request(
-                method, url, params=dict(query), data=data, headers=headers, timeout=timeout
-            )
+            answer = _ask(client, method, path, query, data, headers, timeout)
+            if answer.status_code == 401:
+                self._renew(client)
+                answer = _ask(self._xnat, method, path, query, data, headers, timeout)
         _raise_for(answer, method, path, refusal)
         return answer
 
     def _renew(self, expired: object) -> None:
-        """Log in again; one thread does, and the others find it done."""
+        """Log in again; one thread does, and the others find it done. A login that fails is an error."""
         with self._lock:
             if self._xnat is expired:
                 self._xnat = _log_in(self.credentials, self._connections)
+
+
+def _ask(
+    client: xnat.session.XNATSession,
+    method: str,
+    path: str,
+    query: Mapping[str, str],
+    data: Stream | None,
+    headers: Mapping[str, str] | None,
+    timeout: tuple[float, float],
+) -> requests.Response:
+    """A request by xnatpy's own verbs."""
+    options = {"query": dict(query), "timeout": timeout, "headers": headers}
+    if method in ("GET", "DELETE"):
+        ask = client.get if method == "GET" else client.delete
+        return cast("requests.Response", ask(path, **options))
+    ask = client.put if method == "PUT" else client.post
+    return cast("requests.Response", ask(path, data=data, **options))
 
 
 @contextmanager
@@ -493,6 +486,8 @@ def _foreign_errors(method: str, path: str) -> Iterator[None]:
         raise ConfigError("the server's certificate is not trusted, or it does not speak https") from error
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
         raise Unavailable(_reason(error), method=method, path=path) from error
+    except requests.RequestException as error:
+        raise Rejected(f"the request could not be made: {type(error).__name__}", method=method, path=path) from error
 
 
 def _reason(error: Exception) -> str:
@@ -575,11 +570,6 @@ def open_archive(credentials: Credentials, project: str, *, create: bool = False
     except ArchiveError:
         session.close()
         raise
-
-
-def close_archive(archive: Archive) -> None:
-    """Log out."""
-    archive._session.close()
 
 
 def _project_path(project: str) -> str:

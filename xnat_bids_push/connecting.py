@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xnat_bids_push.archive import Archive, Credentials, close_archive, open_archive
+from xnat_bids_push.archive import Archive, Credentials, open_archive
 from xnat_bids_push.config import Settings, resolve
 from xnat_bids_push.errors import ConfigError
 
@@ -82,7 +82,7 @@ def open_settings(settings: Settings, project: str, access: Access = Access.EXIS
             credentials = stack.enter_context(_embedded(settings.archive, access))
         create, pretend = access is Access.CREATE, access is Access.PRETEND
         opened = open_archive(credentials, project, create=create, pretend=pretend)
-        stack.callback(close_archive, opened)
+        stack.callback(opened.close)
         yield opened
 
 

@@ -28,17 +28,22 @@ Watch = Callable[[int], None]
 """Told how many bytes of the dataset went out; may raise to stop the sending."""
 
 
-class Body:
-    """A request's body: made anew each time it is read, so that a request can be sent again.
+class Stream:
+    """A request's body of unknown length: made anew each time it is read, so that a request can be sent again."""
 
-    With a known length it goes with ``Content-Length``; `requests` asks for that by ``len``.
-    """
-
-    def __init__(self, make: Callable[[], Iterator[bytes]], *, size: int) -> None:
-        self._make, self._size = make, size
+    def __init__(self, make: Callable[[], Iterator[bytes]]) -> None:
+        self._make = make
 
     def __iter__(self) -> Iterator[bytes]:
         return self._make()
+
+
+class Body(Stream):
+    """A stream whose length is known, so that it goes with ``Content-Length``; `requests` asks for that by ``len``."""
+
+    def __init__(self, make: Callable[[], Iterator[bytes]], *, size: int) -> None:
+        super().__init__(make)
+        self._size = size
 
     def __len__(self) -> int:
         return self._size
