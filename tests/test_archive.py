@@ -133,7 +133,7 @@ def test_a_login_that_expires_before_a_download_is_renewed(
             archive._session._xnat.interface.delete(f"{server.url}/data/JSESSION", timeout=30)
             download(*given)  # type: ignore[arg-type]
 
-        archive.download = expired_download  # type: ignore[method-assign]
+        archive.download = expired_download  # type: ignore[method-assign, assignment]
         assert pull(archive, tmp_path / "out").ok
 
 
