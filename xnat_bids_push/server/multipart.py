@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 _CHUNK: Final = 1024 * 1024
+
+# Broken bodies are answered with 400; the parser's own words about them are nobody's business.
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())
 
 
 @dataclass(slots=True)

@@ -31,6 +31,7 @@ _DATES: Final = (
 )
 _TIME: Final = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(\.\d+)?)?")
 _DURATION: Final = re.compile(r"-?P(?=.)(\d+Y)?(\d+M)?(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?")
+_LARGEST_INTEGER: Final = 2**31 - 1
 _LARGEST_FLOAT: Final = 3.4028235e38
 
 
@@ -87,7 +88,7 @@ def _refused(field: Field, reason: str, times: int = 1) -> BadValue:
 
 def _integer(field: Field, text: str) -> int:
     # A bounded integer is checked once for its type and once for its bounds, and says so twice.
-    if _INTEGER.fullmatch(text) is None:
+    if _INTEGER.fullmatch(text) is None or abs(int(text)) > _LARGEST_INTEGER:
         raise _refused(field, "Must Be A Valid Integer", 2 if field.bounds else 1)
     number = int(text)
     if field.bounds and number < field.bounds[0]:
