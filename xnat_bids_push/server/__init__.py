@@ -76,6 +76,8 @@ def serve(
 class LocalServer:
     """A server for the time of a ``with`` block, on a free port of this machine unless told otherwise.
 
+    With a certificate and its key it speaks TLS only.
+
     Attributes:
         url: The address, for example ``http://127.0.0.1:41233``.
         user: The login of the administrator.
@@ -94,9 +96,12 @@ class LocalServer:
         registered: Registered = "all",
         admin_password: str | None = None,
         behaviour: Behaviour | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
     ) -> None:
         self._folder = folder
         self._address = (host, port)
+        self._tls = (certificate, key)
         self._registered = registered
         self._given_password = admin_password
         self._behaviour = behaviour
@@ -121,7 +126,8 @@ class LocalServer:
         app, archive = make_app(self.site, remember=True)
         self.request_counts, self.request_log = archive.request_counts, archive.request_log
         self.password = self.site.admin_password
-        self.url = f"http://{self._address[0]}:{self._socket.getsockname()[1]}"
+        certificate, key = self._tls
+        self.url = _url(self._address[0], self._socket.getsockname()[1], tls=certificate is not None)
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -131,6 +137,8 @@ class LocalServer:
             timeout_graceful_shutdown=5,
             timeout_keep_alive=60,
             ws="none",
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
         )
         self._server = _Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
@@ -157,6 +165,10 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
+
+
+def _url(host: str, port: int, *, tls: bool) -> str:
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _listening(address: tuple[str, int]) -> socket.socket:

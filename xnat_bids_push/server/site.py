@@ -29,7 +29,7 @@ class Site:
         admin_password: str | None = None,
     ) -> None:
         self.folder = folder.resolve()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.behaviour = behaviour or Behaviour()
         self.registered = schema.registered_types(registered)
         self.database = Database(self.folder / "archive.sqlite3")
