@@ -14,6 +14,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -118,11 +119,20 @@ class LocalServer:
             behaviour=self._behaviour,
             admin_password=self._given_password,
         )
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.site.close)
             self._socket = _listening(self._address)
-        except BaseException:
-            self.site.close()
-            raise
+            undo.callback(self._socket.close)
+            self._server = self._prepare()
+            undo.pop_all()
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
+        self._thread.start()
+        if not self._server.ready.wait(_START_SECONDS):
+            raise TimeoutError("the embedded archive did not start")
+        return self
+
+    def _prepare(self) -> _Server:
+        """The server, everything that can be wrong with its settings found out."""
         app, archive = make_app(self.site, remember=True)
         self.request_counts, self.request_log = archive.request_counts, archive.request_log
         self.password = self.site.admin_password
@@ -140,12 +150,8 @@ class LocalServer:
             ssl_certfile=certificate,
             ssl_keyfile=key,
         )
-        self._server = _Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
-        self._thread.start()
-        if not self._server.ready.wait(_START_SECONDS):
-            raise TimeoutError("the embedded archive did not start")
-        return self
+        config.load()
+        return _Server(config)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -262,9 +262,12 @@ def flush(file: IO[bytes]) -> None:
 
 
 def flush_all(folder: Path) -> None:
-    """See to it that all that is below a folder is on the disk; side by side, because a disk can join requests."""
+    """See to it that the files below a folder are on the disk; side by side, because a disk can join requests.
+
+    The journals of common file systems take the names of a new file's folders along with it.
+    """
     with ThreadPoolExecutor(_FLUSHERS) as pool:
-        for _ in pool.map(flush_path, [folder, *folder.rglob("*")]):
+        for _ in pool.map(flush_path, [path for path in folder.rglob("*") if path.is_file()]):
             pass
 
 
