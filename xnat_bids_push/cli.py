@@ -8,7 +8,6 @@ import sys
 import threading
 from contextlib import suppress
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from xnat_bids_push.ui import Screen
 
 OK, DIFFERS, USAGE, BAD_DATASET, DENIED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+LOOPBACK = "127.0.0.1"
 
 app = typer.Typer(
     name="bids2xnat",
@@ -231,21 +231,49 @@ def remove(
 @app.command()
 def serve(
     archive: LocalArchive = None,
+    host: Annotated[str, typer.Option(help="The address to listen on; others than this machine need TLS.")] = LOOPBACK,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8080,
     registered: Annotated[Registered, typer.Option(help="Session types that the site has set up.")] = Registered.ALL,
+    certificate: Annotated[
+        Path | None, typer.Option(help="A certificate in PEM form, for TLS.", show_default=False)
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="The certificate's private key.", show_default=False)] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Let other machines in without TLS.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Start nothing: compare what the archive lists with its files.")
+    ] = False,
 ) -> None:
     """Open the local archive to browsers and other clients on this machine, until Ctrl-C."""
     from xnat_bids_push.config import resolve
     from xnat_bids_push.connecting import open_local
-    from xnat_bids_push.server import LocalServer
+    from xnat_bids_push.serving import IN_THE_CLEAR, Door, starting
 
     folder = archive or resolve(environment=_local_environment()).archive
-    start = partial(LocalServer, port=port, registered=registered.value)
-    with open_local(folder, start) as server, suppress(KeyboardInterrupt):
+    if check:
+        raise typer.Exit(_examine(folder))
+    door = Door(host, port, certificate, key, insecure)
+    with open_local(folder, starting(door, registered.value)) as server, suppress(KeyboardInterrupt):
+        if door.is_in_the_clear:
+            typer.echo(IN_THE_CLEAR, err=True)
         typer.echo(f"Local archive {folder} at {server.url}")
         typer.echo(f"Login: {server.user}; its password is {_where_the_password_is(folder)}")
         typer.echo("Stop with Ctrl-C.")
         threading.Event().wait()
+
+
+def _examine(folder: Path) -> int:
+    """Say what is wrong with an archive; the exit code."""
+    from xnat_bids_push.serving import problems
+
+    wrong = 0
+    for problem in problems(folder):
+        typer.echo(problem, err=True)
+        wrong += 1
+    if wrong:
+        typer.echo(f"Something is wrong with the local archive {folder}: {wrong} of its files", err=True)
+        return DIFFERS
+    typer.echo(f"The local archive {folder} is whole: every file that it lists is there, unchanged")
+    return OK
 
 
 def _where_the_password_is(folder: Path) -> str:

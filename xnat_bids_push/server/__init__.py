@@ -11,6 +11,7 @@ Where a real XNAT is unsafe rather than unkind this server refuses; docs/explana
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections import Counter
@@ -34,6 +35,7 @@ Registered = Literal["all", "stock"]
 """Which session types the site knows: all of XNAT's schema, or only those of an untouched installation."""
 
 _START_SECONDS = 30.0
+_GOODBYE_SECONDS = 0.2
 
 
 def create_app(
@@ -171,6 +173,17 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        hanging_up = asyncio.get_running_loop().call_later(_GOODBYE_SECONDS, self._hang_up)
+        await super().shutdown(sockets)
+        hanging_up.cancel()
+
+    def _hang_up(self) -> None:
+        """Drop idle connections over TLS: their clients would have to answer the goodbye, and do not look."""
+        for connection in list(self.server_state.connections):
+            if connection.transport.is_closing():
+                connection.transport.abort()
 
 
 def _url(host: str, port: int, *, tls: bool) -> str:
