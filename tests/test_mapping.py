@@ -225,7 +225,7 @@ def test_a_recording_s_address_does_not_depend_on_other_files(paths: list[str], 
     }
 
 
-@CALM
+@settings(CALM, max_examples=30)
 @given(st.permutations(SAMPLE_PATHS))
 def test_the_order_of_files_changes_nothing(paths: list[str]) -> None:
     assert parcels_of(paths) == parcels_of(SAMPLE_PATHS)
@@ -284,7 +284,7 @@ def _trees(draw: st.DrawFn) -> list[str]:
     return sorted(paths - folders)
 
 
-@settings(CALM, max_examples=400)
+@settings(CALM, max_examples=200)
 @given(_trees())
 def test_any_names_are_placed_once_and_lead_back(paths: list[str]) -> None:
     parcels = parcels_of(paths)

@@ -159,6 +159,19 @@ def test_a_file_s_state_follows_from_size_and_digest(
     assert plan.prove == (state is State.UNPROVEN)
 
 
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        (stored(RECORDING, size=-1), "lost its content"),
+        (stored(RECORDING, size=7), "7 on the server"),
+        (stored(RECORDING, digest=OTHER), "another content"),
+        (stored(RECORDING, digest=""), "not computed"),
+    ],
+)
+def test_a_reason_says_what_is_wrong(there: StoredFile, said: str) -> None:
+    assert said in finding(planned(SESSION, holding(SESSION, [there])), RECORDING.address).reason
+
+
 def test_what_is_not_there_is_missing() -> None:
     plan = planned(SESSION, Holding(SESSION.node))
 
@@ -350,7 +363,8 @@ def test_an_experiment_without_files_is_imported_for_its_scans() -> None:
 
 
 def test_scans_that_are_missing_are_created_before_their_files() -> None:
-    anat = [placed for placed in SESSION.files if placed.address.scan == "anat_T1w"]
+    """Those that have some of their files are there."""
+    _, *anat = [placed for placed in SESSION.files if placed.address.scan == "anat_T1w"]
     func = next(scan for scan in SESSION.scans if scan.id == "func_task-a_bold")
     plan = planned(SESSION, holding(SESSION, map(stored, anat)))
 
