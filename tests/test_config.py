@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xnat_bids_push.config import Settings, resolve
+from xnat_bids_push.connecting import connect
 from xnat_bids_push.errors import ConfigError
 
 A, B, C = "https://a.org", "https://b.org", "http://127.0.0.1:8080"
@@ -103,6 +104,16 @@ def test_flags_beat_the_config_file_which_beats_the_environment(tmp_path: Path) 
     assert triple(resolve(config=config, environment=words)) == (B, "file", "of file")
     flagged = resolve(server=A, user="flag", config=config, environment=words, ask=lambda _, secret: "asked")
     assert triple(flagged) == (A, "flag", "asked")
+
+
+def test_a_password_given_to_the_api_beats_all_others(tmp_path: Path, netrc: Callable[..., str]) -> None:
+    config = saved(tmp_path / "c", server=A, user="u", password="of file")
+    lines = netrc("machine b.org login n password of-netrc")
+    words = {"NETRC": lines, "XNAT_PASS": "of env"}
+
+    assert triple(resolve(config=config, password="given", environment=words)) == (A, "u", "given")
+    assert triple(resolve(server=B, password="given", environment=words)) == (B, "n", "given")
+    assert triple(resolve(server=C, user="u", password="given", environment=words)) == (C, "u", "given")
 
 
 def test_xnatpy_s_own_words_beat_the_general_ones() -> None:
@@ -309,6 +320,17 @@ def test_an_address_with_a_password_is_refused_and_not_quoted(tmp_path: Path, ad
 )
 def test_what_is_no_address_is_refused(address: str) -> None:
     assert "no server's address" in complaint(server=address, environment=env())
+
+
+@pytest.mark.parametrize("address", ["https://u:secret@127.0.0.1:9", "u:secret@a.org", "http://u:secret@["])
+def test_the_api_refuses_an_address_with_a_password_too(address: str) -> None:
+    with (
+        pytest.raises(ConfigError, match="holds a user or a password") as caught,
+        connect(address, project="P", user="u", password="other"),
+    ):
+        pass
+
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

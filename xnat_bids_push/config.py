@@ -41,6 +41,7 @@ def resolve(
     *,
     server: str = "",
     user: str = "",
+    password: str = "",
     config: Path | None = None,
     archive: Path | None = None,
     environment: Mapping[str, str] | None = None,
@@ -51,6 +52,7 @@ def resolve(
     Args:
         server: the address that was given; it may hold neither user nor password.
         user: the login that was given.
+        password: the password that was given to the Python API; the command line takes none.
         config: a JSON file of pyxnat's form: ``{"server": …, "user": …, "password": …}``.
         archive: the embedded archive's folder; if given, that is where it goes, whatever the environment says.
         environment: ``os.environ`` by default.
@@ -71,10 +73,10 @@ def resolve(
     _check_address(address)
     known = [one for one in known if one.server in ("", address)]
     login = user or _first(one.user for one in known)
-    password = _first(one.password for one in known if one.user in ("", login))
+    password = password or _first(one.password for one in known if one.user in ("", login))
     if not (login and password):
-        found = _from_netrc(address, login, env)
-        login, password = found or (login, password)
+        found = _from_netrc(address, login, env) or (login, password)
+        login, password = found[0], password or found[1]
     if not login:
         login = _asked(f"User at {address}", ask, secret=False)
     if not password:

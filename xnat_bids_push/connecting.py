@@ -47,10 +47,7 @@ def connect(
         ArchiveError: the server does not answer as it should, or the project is not there.
     """
     folder = Path(archive) if archive is not None else None
-    if server and user and password:
-        settings = Settings(server, user, password, Path())
-    else:
-        settings = resolve(server=server, user=user, archive=folder)
+    settings = resolve(server=server, user=user, password=password, archive=folder)
     create = create_project or not settings.server
     with open_settings(settings, project, Access.CREATE if create else Access.EXISTING) as opened:
         yield opened
