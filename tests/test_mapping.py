@@ -787,3 +787,21 @@ def _schema_names(draw: st.DrawFn) -> str:
 @given(path=_schema_names())
 def test_entities_are_those_of_pybids_on_any_schema_valid_name(path: str, parse_entities: Parse) -> None:
     assert_as_pybids(path, parse_entities)
+
+
+def test_an_empty_folder_makes_no_experiment_of_its_own() -> None:
+    """An empty ``func`` beside EEG alone would else become an MR session that holds nothing."""
+    recording = BidsFile("sub-1/eeg/sub-1_task-a_eeg.edf", 0, b"")
+    placement = place(Part("sub-1", (recording,), (Mark("sub-1/func", MarkKind.FOLDER),)), TABLE)
+    assert [parcel.node for parcel in placement.parcels] == [Node("sub-1", "sub-1_EEG")]
+
+
+def test_a_name_whose_subject_does_not_come_first_is_no_recording() -> None:
+    """It would share a scan with the well-formed name."""
+    names = ("sub-1_ses-a_T1w.nii", "ses-a_sub-1_T1w.nii")
+    files = tuple(BidsFile(f"sub-1/ses-a/anat/{name}", 0, b"") for name in names)
+    [parcel] = place(Part("sub-1", files), TABLE).parcels
+    assert {placed.address.name: placed.address.scan for placed in parcel.files} == {
+        names[0]: "anat_T1w",
+        f"anat/{names[1]}": "",
+    }

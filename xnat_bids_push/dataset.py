@@ -294,8 +294,16 @@ class _Walk:
         elif entry.is_dir(follow_symlinks=False):
             waiting.append(path)
         else:
-            self._file(path, entry.stat(follow_symlinks=False), self.root / path)
+            self._stat_and_file(path, entry)
         return True
+
+    def _stat_and_file(self, path: str, entry: os.DirEntry[str]) -> None:
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError as error:
+            self._error(path, f"vanished while the dataset was read ({error.strerror}): try again when it is at rest")
+            return
+        self._file(path, status, self.root / path)
 
     def _file(self, path: str, status: os.stat_result, content: Path) -> None:
         if self._take(path, status, content) and status.st_mode & stat.S_IXUSR:

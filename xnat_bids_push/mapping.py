@@ -11,7 +11,7 @@ import json
 import re
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -317,7 +317,7 @@ def place(part: Part, table: Table, *, description: BidsFile | None = None) -> P
     scans = _recordings(spots.values(), table)
     homes = _homes(spots.values(), table)
     placed = [_place_file(file, spots[file.path], scans, homes, table) for file in part.files]
-    placed += _manifests(part.marks, homes, table)
+    placed += _manifests(part.marks, homes, {one.address.node for one in placed}, table)
     parcels = tuple(_parcels(placed, scans, table, description))
     _check_unique(parcels)
     return Placement(parcels, tuple(_name_issues(parcels)))
@@ -359,10 +359,10 @@ def _recording_name(where: Spot, table: Table) -> BidsName | None:
 def _own_name(where: Spot) -> BidsName | None:
     """The name of a file, or of the folder recording it lies in, if it is of its folder's subject and session."""
     name = parse_name(where.inner.partition("/")[0])
-    if name is None or f"sub-{name.get('sub')}" != where.subject:
+    if name is None or ("ses" in dict(name.entities)) != bool(where.session):
         return None
-    session = f"ses-{name.get('ses')}" if name.get("ses") else ""
-    return name if session == where.session else None
+    folders = [f"{key}-{value}" for key, value in name.entities[: 2 if where.session else 1]]
+    return name if folders == [folder for folder in (where.subject, where.session) if folder] else None
 
 
 def _format(where: Spot, name: BidsName, datatype: Datatype) -> str | None:
@@ -483,14 +483,16 @@ def _other_name(path: str, node: Node, table: Table) -> str:
     return hide(name) if node.experiment and inner == DESCRIPTION else name
 
 
-def _manifests(marks: Iterable[Mark], homes: Mapping[tuple[str, str], str], table: Table) -> Iterable[Placed]:
-    """One manifest for each node that has something to carry beyond files."""
+def _manifests(
+    marks: Iterable[Mark], homes: Mapping[tuple[str, str], str], nodes: Set[Node], table: Table
+) -> Iterable[Placed]:
+    """One manifest for each node that has something to carry beyond files; none is made for an empty folder alone."""
     by_node: dict[Node, list[Mark]] = defaultdict(list)
     for mark in marks:
         # A folder's mark belongs to the folder itself, not to the one above it.
         path = f"{mark.path}/." if mark.kind is MarkKind.FOLDER else mark.path
         where = spot(path, table)
-        if where.datatype and (where.subject, where.session) not in homes:
+        if where.datatype and _node(where, homes, table) not in nodes:
             where = replace(where, datatype="")
         by_node[_node(where, homes, table)].append(mark)
     for node, own in by_node.items():
