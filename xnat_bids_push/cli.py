@@ -309,7 +309,8 @@ def _settings(
     if not settings.server:
         if root is not None and settings.archive.is_relative_to(root.absolute()):
             raise ConfigError(f"the local archive {settings.archive} lies in the dataset: give another --archive")
-        screen.note(f"No server is configured: using the local archive in {settings.archive}")
+        why = "Using" if archive is not None else "No server is configured: using"
+        screen.note(f"{why} the local archive in {settings.archive}")
     return settings
 
 
@@ -325,7 +326,7 @@ def _confirm(question: str) -> None:
 
 
 def _finish(screen: Screen, report: Report, verb: str, settings: Settings) -> None:
-    screen.report(report, verb=verb)
+    screen.report(report, verb=verb, place=settings.server or "the local archive")
     if verb == "push" and report.ok and not settings.server:
         screen.say(f"Look at it: bids2xnat serve --archive '{settings.archive}'")
     if report.ok:

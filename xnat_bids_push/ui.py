@@ -175,7 +175,7 @@ class Screen:
             for line in problem_lines(outcome):
                 self.note(line)
 
-    def report(self, report: Report, *, verb: str) -> None:
+    def report(self, report: Report, *, verb: str, place: str) -> None:
         """The end of a run: is everything there, what is not, what now?"""
         if self._json:
             self._print_json({"event": "summary"} | report.to_json())
@@ -186,7 +186,7 @@ class Screen:
             self.note(f"… and {self._problems - _MOST} more with problems")
         what = f"{count(report.kinds['session'], 'session')}, {count(report.files, 'file')}, {human_size(report.size)}"
         if report.ok:
-            self.say(_ALL_WELL[verb].format(what=what, project=report.project, server=report.server))
+            self.say(_ALL_WELL[verb].format(what=what, project=report.project, place=place))
             if report.sent_files or verb == "push":
                 word = "Sent" if verb == "push" else "Fetched"
                 self.say(f"{word} {count(report.sent_files, 'file')} ({human_size(report.sent_bytes)}) this time.")
@@ -223,8 +223,8 @@ class Screen:
 
 
 _ALL_WELL = {
-    "push": "Everything is there: {what} in project {project} at {server}, proven by the server's own digests.",
-    "verify": "Everything is there: {what} in project {project} at {server}, by the server's own digests.",
+    "push": "Everything is there: {what} in project {project} of {place}, proven by the server's own digests.",
+    "verify": "Everything is there: {what} in project {project} of {place}, by the server's own digests.",
     "pull": "Everything is here: {what} from project {project}, each checked against the server's digest.",
     "remove": "Removed what this dataset had in project {project}.",
 }
