@@ -231,6 +231,15 @@ def test_every_command_is_in_the_reference() -> None:
     assert sorted(shown) == sorted(_commands())
 
 
+def test_every_module_is_in_the_design() -> None:
+    rows = [line for line in _read("explanation/design.md").splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row.split("|")[1])}
+    package = Path(cli.__file__).parent
+
+    modules = {path.stem for path in package.glob("*.py")} - {"__init__"}
+    assert modules - named == set()
+
+
 def test_the_readme_is_one_screen() -> None:
     assert len(_lines(CHECKOUT / "README.md")) <= 60
 
