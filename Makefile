@@ -65,6 +65,7 @@ examples: $(VENV)/.dev  ## push, verify and bring back the datasets of ../shared
 
 bench: $(VENV)/.dev  ## count requests and measure rates, beside the same done with pyxnat
 	$(BIN)/python -m tools.bench
+	$(BIN)/python -m tools.bench_server
 
 # ---------------------------------------------------------------- to trust it
 

@@ -62,6 +62,7 @@ def starting(door: Door, registered: Literal["all", "stock"]) -> Callable[[Path]
             registered=registered,
             certificate=door.certificate,
             key=door.key,
+            remember=False,
         )
 
     return start

@@ -79,7 +79,7 @@ def serve(
 class LocalServer:
     """A server for the time of a ``with`` block, on a free port of this machine unless told otherwise.
 
-    With a certificate and its key it speaks TLS only.
+    With a certificate and its key it speaks TLS only. A server that runs for long had better not remember its requests.
 
     Attributes:
         url: The address, for example ``http://127.0.0.1:41233``.
@@ -101,10 +101,12 @@ class LocalServer:
         behaviour: Behaviour | None = None,
         certificate: Path | None = None,
         key: Path | None = None,
+        remember: bool = True,
     ) -> None:
         self._folder = folder
         self._address = (host, port)
         self._tls = (certificate, key)
+        self._remember = remember
         self._registered = registered
         self._given_password = admin_password
         self._behaviour = behaviour
@@ -135,7 +137,7 @@ class LocalServer:
 
     def _prepare(self) -> _Server:
         """The server, everything that can be wrong with its settings found out."""
-        app, archive = make_app(self.site, remember=True)
+        app, archive = make_app(self.site, remember=self._remember)
         self.request_counts, self.request_log = archive.request_counts, archive.request_log
         self.password = self.site.admin_password
         certificate, key = self._tls

@@ -9,7 +9,7 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Literal
@@ -94,20 +94,26 @@ def unpack_tree(archive: Path, kind: Kind, folder: Path) -> None:
     """Write an archive below a folder under the names of its members; the disk may still be busy with them."""
     folder.mkdir(parents=True)
     budget = _Budget(archive.stat().st_size)
+    made: set[Path] = set()
     try:
         for member, source in _members(archive, kind, "archive"):
             budget.entry()
-            _check(member)
-            target = inside(folder, member.lstrip("/"))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _write(member, source, target, budget)
+            target = _place(folder, member)
+            if target.parent not in made:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                made.add(target.parent)
+            _copy(source, target, budget)
     except (*_BROKEN, OSError) as error:
         raise BadArchive(str(error)) from error
 
 
 def _check(name: str) -> None:
+    _place(Path("/"), name)
+
+
+def _place(folder: Path, name: str) -> Path:
     try:
-        inside(Path("/"), name.lstrip("/"))
+        return inside(folder, name.lstrip("/"))
     except UnsafePath as error:
         raise UnsafeMember(name) from error
 
@@ -164,12 +170,20 @@ def _stray_name(archive: Path) -> str | None:
 
 def _write(name: str, source: IO[bytes] | None, target: Path, budget: _Budget) -> Member:
     digest = hashlib.md5(usedforsecurity=False)
+    size = _copy(source, target, budget, digest.update)
+    return Member(name, target, size, digest.hexdigest())
+
+
+def _copy(
+    source: IO[bytes] | None, target: Path, budget: _Budget, see: Callable[[bytes], object] = lambda chunk: None
+) -> int:
+    """Write a member to its place, and show each piece to whoever wants to see it."""
     size = 0
     handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     with os.fdopen(handle, "wb") as file:
         while source is not None and (chunk := source.read(_CHUNK)):
             budget.spend(len(chunk))
-            digest.update(chunk)
+            see(chunk)
             size += len(chunk)
             file.write(chunk)
-    return Member(name, target, size, digest.hexdigest())
+    return size
