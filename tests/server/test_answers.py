@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
 
 import pytest
+import requests
 from lxml import etree
 
-from .conftest import World
+from .conftest import World, make_zip
 
 SUBJECT = {
     "gender": "male",
@@ -153,3 +155,95 @@ def test_every_level_has_resources(world: World, level: str) -> None:
     assert world.owner("GET", f"{base}/resources/R").headers["Content-Type"] == "text/xml"
     assert world.owner("DELETE", f"{base}/resources/R").status_code == 200
     assert world.owner.rows(f"{base}/resources") == []
+
+
+def _members(answer: requests.Response) -> set[str]:
+    return set(zipfile.ZipFile(io.BytesIO(answer.content)).namelist())
+
+
+@pytest.mark.parametrize(
+    ("structure", "expected"),
+    [
+        ("", "ses-01/scans/1-a__b__/resources/NIFTI/files/files/a.txt"),
+        ("simplified", "ses-01/scans/1/NIFTI/a.txt"),
+        ("improved", "scans/1_a, b__/NIFTI/files/a.txt"),
+        ("legacy", "ses-01/SCANS/1/NIFTI/files/a.txt"),
+    ],
+)
+def test_archives_are_laid_out_as_asked(world: World, structure: str, expected: str) -> None:
+    world.owner("PUT", world.scan, type="a, b:?")
+    world.upload("files/a.txt")
+
+    found = _members(world.owner("GET", f"{world.scan}/files", format="zip", structure=structure))
+
+    assert found == {expected}
+
+
+@pytest.mark.parametrize(
+    ("level", "query", "expected"),
+    [
+        ("/data/projects/{P}", {"structure": "improved"}, "resources/R/a.txt"),
+        ("/data/projects/{P}", {"structure": "legacy"}, "{P}/resources/R/a.txt"),
+        ("/data/projects/{P}/subjects/sub-01", {"structure": "simplified"}, "sub-01/R/a.txt"),
+        ("/data/projects/{P}/subjects/sub-01", {"structure": "legacy"}, "sub-01/R/a.txt"),
+        ("/data/experiments/{E}", {}, "ses-01/resources/R/files/a.txt"),
+        ("/data/experiments/{E}", {"structure": "improved"}, "resources/{E}_ /R/a.txt"),
+        ("/data/experiments/{E}", {"structure": "improved", "all": "true"}, "resources/R/a.txt"),
+        ("/data/experiments/{E}", {"structure": "legacy"}, "ses-01/RESOURCES/R/a.txt"),
+    ],
+)
+def test_archives_of_every_level(world: World, level: str, query: dict[str, str], expected: str) -> None:
+    names = {"{P}": world.project, "{E}": world.session}
+    for name, value in names.items():
+        level, expected = level.replace(name, value), expected.replace(name, value)
+    world.owner("PUT", f"{level}/resources/R/files/a.txt", b"x", inbody="true")
+
+    assert _members(world.owner("GET", f"{level}/files", query={"format": "zip", **query})) == {expected}
+
+
+def test_a_folder_or_a_file_can_be_packed_by_itself(world: World) -> None:
+    for name in ("d/a.txt", "d/b.txt", "c.zip"):
+        world.upload(name)
+
+    assert _members(world.owner("GET", f"{world.files}/d/", format="zip")) == {"d/a.txt", "d/b.txt"}
+    assert _members(world.owner("GET", f"{world.files}/d/a.txt", format="zip")) == {"a.txt"}
+    assert world.owner("GET", f"{world.files}/c.zip", format="zip").text == "hello"
+
+
+def test_a_folder_called_like_an_archive_cannot_be_read(world: World) -> None:
+    world.upload("foo.zip/a.txt")
+    world.upload("b.zip", make_zip({"in/a.html": "<p>"}))
+
+    assert world.owner("GET", f"{world.files}/foo.zip/a.txt").status_code == 404
+    assert _members(world.owner("GET", world.files, format="zip")) > {"ses-01/scans/1-T1w/resources/NIFTI/files/b.zip"}
+    inner = world.owner("GET", f"{world.files}/b.zip/in/a.html")
+    assert (inner.text, inner.headers["Content-Type"]) == ("<p>", "text/html")
+    assert world.owner("GET", f"{world.files}/b.zip!/nope").status_code == 404
+
+
+def test_who_says_that_there_is_no_file_depends_on_the_address(world: World) -> None:
+    world.upload("a.txt")
+
+    assert "Unable to find file." in world.owner("GET", f"{world.scan}/files/b.txt").text
+    assert "Unable to find file." not in world.owner("GET", f"{world.files}/b.txt").text
+    assert world.owner("GET", f"{world.scan}/resources/NOPE/files/b.txt?accept-not-found=true").status_code == 204
+    assert world.owner.rows(f"{world.files}/nothing/") == []
+
+
+def test_files_without_content_can_be_asked_for(world: World) -> None:
+    world.upload("a.txt", content="x")
+    world.upload("b.txt")
+
+    assert [row["Name"] for row in world.owner.rows(f"{world.files}?file_content=NULL")] == ["b.txt"]
+    assert len(world.owner.rows(f"{world.files}?file_content=NULL&file_content=x")) == 2
+
+
+def test_files_from_several_resources_are_addressed_by_their_session(world: World) -> None:
+    world.upload("a.txt")
+    session = "/data/projects/{P}/subjects/sub-01/experiments/ses-01"
+
+    (row,) = world.owner.rows(f"{session}/files", all="true")
+    assert row["URI"].startswith(f"{world.scan}/resources/")
+    (row,) = world.owner.rows(f"{session}/scans/1/resources/NIFTI/files")
+    assert row["URI"].startswith(f"/data/projects/{world.project}/subjects/{world.subject}/experiments/")
+    assert len(world.owner.rows(f"{session},ses-01/files", all="true")) == 1

@@ -381,7 +381,8 @@ def test_a_long_comma_list_answers_another_question(world: World) -> None:
     some, many = ",".join([world.session] * 100), ",".join([world.session] * 300)
 
     assert "Name" in world.owner.rows(f"/data/experiments/{some}/files", all="true")[0]
-    assert "label" in world.owner.rows(f"/data/experiments/{many}/files", all="true")[0]
+    for rest in ("/files", "/resources", "/scans/ALL/files", ""):
+        assert "label" in world.owner.rows(f"/data/experiments/{many}{rest}", all="true")[0]
     assert world.owner("GET", f"/data/experiments/{many * 4}/files", all="true").status_code == 400
 
 

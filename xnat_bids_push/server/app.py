@@ -83,7 +83,7 @@ class Archive:
         query = scope["query_string"].decode("latin-1")
         method = request.method
         early = _rejected(method, path, query)
-        found = None if early else find(ROUTES, _plain_address(path))
+        found = None if early else find(ROUTES, _within_reach(_plain_address(path), self.site.behaviour.longest_list))
         if self._remember and len(self.request_log) < _REMEMBERED:
             self.request_log.append((method, path))
             self.request_counts[f"{method} {found[0].name if found else path}"] += 1
@@ -188,6 +188,12 @@ def _plain_address(path: str) -> str:
     """The address without the archive's older names for its root, and without a slash at the end."""
     path = re.sub(r"^/(?:data|REST)(?:/archive)?(?=/|$)", "/data", path)
     return path if "/files/" in path else path.rstrip("/") or "/"
+
+
+def _within_reach(address: str, longest: int) -> str:
+    """What is left of an address whose list of experiments is too long for XNAT's router: the listing before it."""
+    found = re.match("(/data/.*?experiments)/([^/]+)", address)
+    return found[1] if found and len(found[2]) > longest else address
 
 
 def _rejected(method: str, path: str, query: str) -> Answer | None:

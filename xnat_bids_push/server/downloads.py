@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import io
-import mimetypes
 import re
 import sqlite3
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote, unquote_plus
 
-from . import experiments, records, resources, views
+from . import records, resources, views
 from .files import inside
 from .records import Entry, Resource, Scan
 from .resources import NO_RIGHT, Spot
@@ -26,6 +25,7 @@ from .web import (
     Answer,
     Call,
     FilePart,
+    Refusal,
     container_error,
     empty,
     failed,
@@ -58,7 +58,7 @@ _TYPES: Final = {
     "txt": "text/plain",
     "xml": "text/xml",
 }
-_INNER_ARCHIVE: Final = re.compile(r"(.+?\.(?:zip|jar|rar|ear|gar|mrb))!?/(.+)")
+_INNER_ARCHIVES: Final = ("zip", "jar", "rar", "ear", "gar", "mrb")
 _CHUNK: Final = 1024 * 1024
 _BUNDLE: Final = 256 * 1024
 _LARGE: Final = 0x7FFF_0000
@@ -83,40 +83,50 @@ class Listed:
 
 def listing(call: Call, resource: str | None = None, **address: str) -> Answer:
     """The files of a resource or of an object; of several sessions in one go."""
-    long_list = address.get("experiment", "")
-    if len(long_list) > call.site.behaviour.longest_list and "," in long_list:
-        return experiments.all_experiments(call)
     found = _filtered(call, _listed(call, resource, address))
     if call.get("index") is not None:
         return _file(call, _by_index(found, call.get("index") or ""))
     if call.format in _ARCHIVES:
-        return _archive(call, found, address, whole=call.flag("all") and "scan" not in address)
+        return _archive(call, found, address)
     return _table(call, found)
 
 
 def get(call: Call, path: str, resource: str | None = None, **address: str) -> Answer:
     """One file, or the files of a folder if the path ends with a slash."""
-    found = _listed(call, resource, address)
     if not path:
         return listing(call, resource, **address)
-    if resource is not None and not found and not _has_resource(call, resource, address):
-        raise not_found("Unable to find file.")
-    if path.endswith("/"):
-        inside_folder = [one for one in found if _in_folder(one.entry.uri, path, call)]
-        if inside_folder:
-            if call.format in _ARCHIVES:
-                return _archive(call, inside_folder, address, whole=False)
-            return _table(call, inside_folder)
-    match = _match(found, path)
-    if match is None:
-        inner = _INNER_ARCHIVE.fullmatch(path)
-        outer = _match(found, inner[1]) if inner else None
-        if inner and outer is not None:
-            return _zip_member(outer, unquote(inner[2]))
-        if call.flag("accept-not-found"):
-            return Answer(204, b"", PLAIN)
-        raise container_error(404)
-    return _file(call, match)
+    found = _listed(call, resource, address)
+    alone = call.format not in _ARCHIVES and _is_one_resource(call, resource, address)
+    outer, member = _inner_archive(path) if alone else (path, "")
+    match = _match(found, outer)
+    if match is not None and member:
+        return _zip_member(call, match, unquote(member))
+    if match is not None:
+        return _packed(call, {match.entry.name: match}) or _file(call, match)
+    inside_folder = [one for one in _filtered(call, found) if _in_folder(one.entry.uri, path, call)]
+    if path.endswith("/") and not member and (alone or inside_folder):
+        return _packed(call, {one.entry.uri: one for one in inside_folder}) or _table(call, inside_folder)
+    raise _nothing(call, alone=alone)
+
+
+def _inner_archive(path: str) -> tuple[str, str]:
+    """An archive in the path and the member that is meant; whatever is called like an archive is taken for one.
+
+    >>> _inner_archive("a.zip!/b/c.txt"), _inner_archive("a.txt")
+    (('a.zip', '/b/c.txt'), ('a.txt', ''))
+    """
+    for kind in _INNER_ARCHIVES:
+        found = re.search(rf"\.{kind}[!/]", path, re.IGNORECASE)
+        if found:
+            return path[: found.end() - 1], path[found.end() - 1 :].removeprefix("!")
+    return path, ""
+
+
+def _nothing(call: Call, *, alone: bool) -> Refusal:
+    """No such file. In a resource that is there the servlet container says so, elsewhere XNAT."""
+    if call.flag("accept-not-found"):
+        return Refusal(Answer(204, b"", PLAIN if alone else None))
+    return container_error(404) if alone else not_found("Unable to find file.")
 
 
 def delete(call: Call, path: str = "", resource: str | None = None, **address: str) -> Answer:
@@ -154,10 +164,13 @@ def _listed(call: Call, resource: str | None, address: dict[str, str]) -> list[L
         return _files_at(call, db, spot, resource, address)
 
 
-def _has_resource(call: Call, resource: str, address: dict[str, str]) -> bool:
+def _is_one_resource(call: Call, resource: str | None, address: dict[str, str]) -> bool:
+    """Whether the address leads to one resource, whose files are then addressed like itself."""
+    if resource is None:
+        return False
     with call.site.database.read() as db:
         spot = resources.find(call, db, **address)
-        return bool(resources.chosen(resources.resources_at(db, spot), resource))
+        return len(resources.chosen(resources.resources_at(db, spot), resource)) == 1
 
 
 def _files_at(
@@ -173,7 +186,7 @@ def _files_at(
     for one in found:
         scan = scans.get(one.scan) if one.scan is not None else None
         folder = views.resource_folder(call.site.files, db, one)
-        base = _base_uri(spot, one, scan)
+        base = _base_uri(spot, one, scan, alone=name is not None and len(found) == 1)
         title = sessions[one.experiment].label if one.experiment else _title(spot)
         files += [Listed(entry, one, inside(folder, entry.uri), base, title, scan) for entry in entries[one.key]]
     return files
@@ -185,23 +198,23 @@ def _title(spot: Spot) -> str:
     return spot.project.id if spot.project else ""
 
 
-def _base_uri(spot: Spot, resource: Resource, scan: Scan | None) -> str:
-    start = "/data"
-    if spot.subject is not None:
+def _base_uri(spot: Spot, resource: Resource, scan: Scan | None, *, alone: bool) -> str:
+    """The address of what holds the resource; a single resource shows the subject that it was asked for by."""
+    start = f"/data/projects/{resource.project}" if resource.project is not None else "/data"
+    if spot.subject is not None and (alone or resource.subject is not None):
         project = spot.project.id if spot.project else spot.subject.project
         start = f"/data/projects/{project}/subjects/{spot.subject.id}"
-    elif resource.project is not None:
-        start = f"/data/projects/{resource.project}"
     if resource.experiment is not None:
         start += f"/experiments/{resource.experiment}"
     return f"{start}/scans/{scan.id}" if scan is not None else start
 
 
 def _filtered(call: Call, found: list[Listed]) -> list[Listed]:
+    """The files whose content and format are among the wanted ones; ``NULL`` wants those without."""
     for name, pick in (("file_content", "content"), ("file_format", "format")):
-        wanted = call.get(name)
-        if wanted is not None:
-            found = [one for one in found if (getattr(one.entry, pick) or "") in wanted.split(",")]
+        wanted = [text for key, text in call.values if key == name]
+        if wanted:
+            found = [one for one in found if (getattr(one.entry, pick) or "NULL") in wanted]
     return found
 
 
@@ -262,7 +275,7 @@ def _file(call: Call, found: Listed) -> Answer:
         size = found.path.stat().st_size
     except OSError as error:
         raise container_error(404) from error
-    answer = Answer(200, FilePart(found.path, 0, size), _TYPES.get(found.path.suffix[1:], "application/octet-stream"))
+    answer = Answer(200, FilePart(found.path, 0, size), _type_of(found.entry.name))
     answer.headers += [
         ("Content-Disposition", _disposition(found.entry.name)),
         ("Accept-Ranges", "bytes"),
@@ -274,6 +287,10 @@ def _file(call: Call, found: Listed) -> Answer:
         answer.body = FilePart(found.path, start, end - start + 1)
         answer.headers.append(("Content-Range", f"bytes {start}-{end}/{size}"))
     return answer
+
+
+def _type_of(name: str) -> str:
+    return _TYPES.get(name.rpartition(".")[2], "application/octet-stream")
 
 
 def _disposition(name: str) -> str:
@@ -293,50 +310,79 @@ def _range(header: str, size: int) -> tuple[int, int] | None:
     return (start, end) if start <= end else None
 
 
-def _zip_member(outer: Listed, name: str) -> Answer:
+def _zip_member(call: Call, outer: Listed, name: str) -> Answer:
+    """A member of an archive that lies in a resource."""
+    name = name.removeprefix("/")
     try:
         with zipfile.ZipFile(outer.path) as archive:
             archive.getinfo(name)
     except (KeyError, OSError, zipfile.BadZipFile) as error:
-        raise container_error(404) from error
+        raise _nothing(call, alone=True) from error
 
     def chunks() -> Iterator[bytes]:
         with zipfile.ZipFile(outer.path) as archive, archive.open(name) as member:
             while chunk := member.read(_CHUNK):
                 yield chunk
 
-    kind = mimetypes.guess_type(name)[0]
-    return Answer(200, chunks(), kind if kind == "text/plain" else "application/octet-stream")
+    return Answer(200, chunks(), _type_of(name))
 
 
 # Archives
 
 
-def _archive(call: Call, found: Sequence[Listed], address: dict[str, str], *, whole: bool) -> Answer:
+def _archive(call: Call, found: Sequence[Listed], address: dict[str, str]) -> Answer:
+    """Files from all over, each under a name that says where it belongs."""
     if not found:
-        raise not_found()
+        raise Refusal(Answer(204)) if call.flag("accept-not-found") else not_found()
+    title = address.get("experiment") or address.get("subject") or address.get("project") or "files"
+    return _pack(call, {_member_name(call, one, address): one for one in found}, title)
+
+
+def _packed(call: Call, named: Mapping[str, Listed]) -> Answer | None:
+    """Files of one resource under short names, if an archive is wanted and they are not one themselves."""
+    wanted = call.format in _ARCHIVES and named
+    if not wanted or any(one.entry.name.lower().endswith(f".{call.format}") for one in named.values()):
+        return None
+    return _pack(call, named, "files")
+
+
+def _pack(call: Call, named: Mapping[str, Listed], title: str) -> Answer:
     kind = call.format or "zip"
-    structure = call.get("structure") or ""
-    members = [(_member_name(one, structure, whole=whole), one.path) for one in found]
+    members = [(name, one.path) for name, one in named.items()]
     stream = _zip_stream(members) if kind == "zip" else _tar_stream(members, packed=kind == "tar.gz")
-    name = address.get("experiment") or address.get("subject") or address.get("project") or "files"
     answer = Answer(200, stream, _ARCHIVES[kind])
-    answer.headers.append(("Content-Disposition", _disposition(f"{name}.{kind}")))
+    answer.headers.append(("Content-Disposition", _disposition(f"{title}.{kind}")))
     return answer
 
 
-def _member_name(one: Listed, structure: str, *, whole: bool) -> str:
-    """Where a file lies in an archive; the type of its scan is left out if the whole session is fetched."""
-    kind = re.sub(r"\W+", "_", one.scan.kind) if one.scan else ""
-    label, uri = one.resource.label, one.entry.uri
-    if structure == "improved":
-        scan = f"scans/{one.scan.id}{'_' + kind if kind else ''}" if one.scan else "resources"
-        return f"{scan}/{label}/{uri}"
-    if structure == "simplified":
-        scan = f"/scans/{one.scan.id}" if one.scan else ""
-        return f"{one.session}{scan}/{label}/{uri}"
-    scan = f"/scans/{one.scan.id}{'-' + kind if kind and not whole else ''}" if one.scan else ""
-    return f"{one.session}{scan}/resources/{label}/files/{uri}"
+def _member_name(call: Call, one: Listed, address: dict[str, str]) -> str:
+    """Where a file lies in an archive; scans show their type if the address leads to scans."""
+    scan = f"/scans/{one.scan.id}" if one.scan else ""
+    usual = f"{one.session}{scan}/resources/{one.resource.label}/files/{one.entry.uri}"
+    match call.get("structure"):
+        case "improved":
+            return f"{_improved_folder(call, one)}/{one.resource.label}/{one.entry.uri}"
+        case "simplified":
+            return usual.replace("/resources", "").replace("/files", "")
+        case "legacy":
+            return "/".join(one.path.relative_to(call.site.files.archive).parts[0 if one.resource.project else 2 :])
+    if one.scan is None or not one.scan.kind or "scan" not in address:
+        return usual
+    kind = re.sub(r"\W", "_", one.scan.kind, flags=re.ASCII)
+    return usual.replace(f"/{one.scan.id}/", f"/{one.scan.id}-{kind}/")
+
+
+def _improved_folder(call: Call, one: Listed) -> str:
+    """The columns ``category``, ``cat_id`` and ``cat_desc`` of the listing of resources; tar lacks the last."""
+    if one.scan is not None:
+        kind = re.sub(r'[/\\:*?"<>|]', "_", one.scan.kind)
+        folder = f"scans/{one.scan.id}"
+    elif one.resource.experiment is not None and not call.flag("all"):
+        kind = " "
+        folder = f"resources/{one.resource.experiment}"
+    else:
+        return "resources"
+    return f"{folder}_{kind}" if kind and call.format == "zip" else folder
 
 
 class _Sink(io.RawIOBase):

@@ -94,11 +94,8 @@ def find(
 
 
 def _experiments(call: Call, db: sqlite3.Connection, within: Project | None, names: str) -> list[Experiment]:
-    """The experiments of a comma list; labels do not work in lists."""
-    if "," not in names:
-        found = [finding.experiment(call, db, within, names)]
-    else:
-        found = [finding.experiment(call, db, None, name) for name in names.split(",")]
+    """The experiments of a comma list; without a project only IDs work."""
+    found = [finding.experiment(call, db, within, name) for name in names.split(",")]
     experiments = list({one.id: one for one in found if one is not None}.values())
     if not experiments and "," in names:
         raise not_found()
