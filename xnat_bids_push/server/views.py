@@ -20,7 +20,9 @@ def represent(call: Call, item: Item, inserted: str) -> Answer:
         case "json":
             return Answer(200, to_json({"items": [items.to_json(item, _moment(inserted))]}), JSON)
         case None | "html":
-            page = f"<html><head><title>{html_text(item.type)}</title></head><body>{html_text(item.type)}</body></html>"
+            title = html_text(item.type)
+            # Templates of pages begin with empty lines; clients take a page that does not for an error.
+            page = f"\n<html><head><title>{title}</title></head><body>{title}</body></html>"
             return Answer(200, page.encode(), "text/html")
         case _:
             return Answer(200, items.to_xml(item).encode(), "text/xml")
