@@ -38,7 +38,7 @@ DOORS = {
 }
 """Each library has one module that knows it. The embedded archive has its own, and shares none with the client."""
 
-SERVER_LIBRARIES = {"starlette", "uvicorn", "argon2", "lxml", "defusedxml", "python_multipart", "multipart"}
+SERVER_LIBRARIES = {"starlette", "uvicorn", "argon2", "jinja2", "lxml", "defusedxml", "python_multipart", "multipart"}
 
 
 def modules() -> list[Path]:

@@ -9,6 +9,7 @@ from . import (
     downloads,
     experiments,
     imports,
+    pages,
     projects,
     refresh,
     resources,
@@ -104,7 +105,7 @@ def _subjects(prefix: str) -> list[Route]:
 ROUTES: Final[tuple[Route, ...]] = (
     # Accounts and the site
     route("/", GET=site_pages.front),
-    route("/app/{rest:rest}", GET=site_pages.login_page),
+    *pages.ROUTES,
     route("/data/services/auth", PUT=account_pages.log_in, POST=account_pages.log_in),
     route("/data/auth", GET=account_pages.who),
     route("/data/JSESSION", GET=account_pages.session_name, DELETE=account_pages.log_out),

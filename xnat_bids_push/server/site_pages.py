@@ -109,12 +109,3 @@ def front(call: Call) -> Answer:
     """The root of the site."""
     place = "/app/template/Login.vm" if call.user.guest else "/app/template/Index.vm"
     return Answer(302, b"", None, [("Location", f"{call.base_url}{place}")])
-
-
-def login_page(call: Call, rest: str = "") -> Answer:
-    """A word to people who come with a browser."""
-    page = (
-        '<!doctype html><html lang="en"><head><title>Embedded archive</title></head>'
-        "<body><h1>Embedded archive</h1><p>This server answers to clients of XNAT.</p></body></html>"
-    )
-    return Answer(200, page.encode(), "text/html;charset=UTF-8")

@@ -1,0 +1,141 @@
+"""Listed: the subjects and sessions that a project shows, one page at a time.
+
+What a page does not show is not read: the database sorts and counts by its index, and only the rows of one page are
+looked at more closely.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Final
+
+from xnat_bids_push.server import items
+from xnat_bids_push.server.records import Experiment, Project
+from xnat_bids_push.server.web import Call
+
+from . import places
+from .facts import text
+from .paging import Paging, asked, like
+from .places import Place
+
+_MEMBERS: Final = """
+    SELECT id, label AS shown, label AS handle, {columns} FROM {kind} WHERE project = :project
+    UNION ALL
+    SELECT o.id, coalesce(nullif(h.label, ''), o.label), coalesce(nullif(h.label, ''), o.id), {shared}
+    FROM share h JOIN {kind} o ON o.id = h.id WHERE h.kind = '{kind}' AND h.project = :project
+"""
+"""What a project shows; without a label of its own, a shared object is found by its ID only."""
+_SUBJECTS: Final = _MEMBERS.format(kind="subject", columns="project", shared="o.project")
+_SESSIONS: Final = _MEMBERS.format(
+    kind="experiment", columns="type, subject, project", shared="o.type, o.subject, o.project"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session in a list."""
+
+    label: str
+    page: str
+    type: str
+    date: str
+    scans: int
+    subject: str
+    subject_page: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectRow:
+    """A subject in a list."""
+
+    label: str
+    page: str
+    group: str
+    sessions: int
+
+
+def sessions(
+    call: Call, db: sqlite3.Connection, project: Project, subject: str | None = None
+) -> tuple[list[SessionRow], Paging]:
+    """The sessions of a project, or of one subject in it; types that are not registered are in no list."""
+    types = sorted(call.site.registered)
+    kinds = ", ".join(f":type{number}" for number in range(len(types)))
+    values: dict[str, object] = {f"type{number}": name for number, name in enumerate(types)}
+    values |= {"project": project.id, "find": like(call.get("find") or ""), "subject": subject}
+    chosen = (
+        f"SELECT * FROM ({_SESSIONS}) WHERE type IN ({kinds}) AND shown LIKE :find ESCAPE '\\' "  # noqa: S608
+        f"{'AND subject = :subject' if subject is not None else ''}"
+    )
+    paging = _paging(call, db, chosen, values)
+    rows = db.execute(
+        f"SELECT p.*, x.fields, (SELECT count(*) FROM scan WHERE experiment = p.id) AS scans "  # noqa: S608
+        f"FROM ({chosen} ORDER BY shown, id LIMIT :size OFFSET :offset) p JOIN experiment x ON x.id = p.id "
+        "ORDER BY p.shown, p.id",
+        values | {"size": paging.size, "offset": paging.offset},
+    ).fetchall()
+    subjects_shown = {row["subject"]: subject_names(db, project.id, row["subject"]) for row in rows}
+    return [_session(project.id, row, subjects_shown[row["subject"]]) for row in rows], paging
+
+
+def subjects(call: Call, db: sqlite3.Connection, project: Project) -> tuple[list[SubjectRow], Paging]:
+    """The subjects of a project."""
+    values: dict[str, object] = {"project": project.id, "find": like(call.get("find") or "")}
+    chosen = f"SELECT * FROM ({_SUBJECTS}) WHERE shown LIKE :find ESCAPE '\\'"  # noqa: S608
+    paging = _paging(call, db, chosen, values)
+    rows = db.execute(
+        f"SELECT p.*, s.fields, (SELECT count(*) FROM experiment x WHERE x.subject = p.id AND (x.project = :project "  # noqa: S608
+        "OR EXISTS (SELECT 1 FROM share h WHERE h.kind = 'experiment' AND h.id = x.id AND h.project = :project))) "
+        f"AS sessions FROM ({chosen} ORDER BY shown, id LIMIT :size OFFSET :offset) p "
+        "JOIN subject s ON s.id = p.id ORDER BY p.shown, p.id",
+        values | {"size": paging.size, "offset": paging.offset},
+    ).fetchall()
+    return [_subject(project.id, row) for row in rows], paging
+
+
+def subject_names(db: sqlite3.Connection, project: str, subject: str) -> tuple[str, str] | None:
+    """How a project calls a subject: the name in addresses and the one for people; None if it does not show it."""
+    row = db.execute("SELECT label FROM subject WHERE id = ? AND project = ?", (subject, project)).fetchone()
+    if row is not None:
+        return row[0], row[0]
+    row = db.execute(
+        "SELECT h.label, s.label FROM share h JOIN subject s ON s.id = h.id "
+        "WHERE h.kind = 'subject' AND h.id = ? AND h.project = ?",
+        (subject, project),
+    ).fetchone()
+    return (row[0] or subject, row[0] or row[1]) if row else None
+
+
+def session_place(db: sqlite3.Connection, project: Project, session: Experiment) -> tuple[Place, str]:
+    """Where a session is, seen from a project, and how that project calls it."""
+    data = f"/data/experiments/{session.id}"
+    if session.project == project.id:
+        row = db.execute(
+            "SELECT label FROM subject WHERE id = ? AND project = ?", (session.subject, project.id)
+        ).fetchone()
+        if row is not None:
+            # Archives are named as their address, and a label says more than a number.
+            data = f"{places.of_subject(project.id, row[0]).data}/experiments/{session.label}"
+        return places.of_session(project.id, session.label, data), session.label
+    row = db.execute(
+        "SELECT label FROM share WHERE kind = 'experiment' AND id = ? AND project = ?", (session.id, project.id)
+    ).fetchone()
+    label = row[0] if row else ""
+    return places.of_session(project.id, label or session.id, data), label or session.label
+
+
+def _paging(call: Call, db: sqlite3.Connection, chosen: str, values: dict[str, object]) -> Paging:
+    total = db.execute(f"SELECT count(*) FROM ({chosen})", values).fetchone()[0]  # noqa: S608
+    return asked(call, total, call.get("find") or "")
+
+
+def _session(project: str, row: sqlite3.Row, subject: tuple[str, str] | None) -> SessionRow:
+    page = places.of_session(project, row["handle"], "").page
+    subject_page = places.of_subject(project, subject[0]).page if subject else ""
+    date = text(items.load(row["fields"]), "date")
+    return SessionRow(row["shown"], page, row["type"], date, row["scans"], subject[1] if subject else "", subject_page)
+
+
+def _subject(project: str, row: sqlite3.Row) -> SubjectRow:
+    page = places.of_subject(project, row["handle"]).page
+    return SubjectRow(row["shown"], page, text(items.load(row["fields"]), "group"), row["sessions"])
