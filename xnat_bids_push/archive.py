@@ -121,12 +121,12 @@ class Archive:
     # ---------------------------------------------------------------- the inventory
 
     def subjects(self) -> dict[str, str]:
-        """The project's subjects: label → ID."""
+        """The project's subjects: label → ID, sorted."""
         rows = self._session.rows(f"{_project_path(self.project)}/subjects", columns="ID,label")
-        return {str(row["label"]): str(row["ID"]) for row in rows}
+        return {str(row["label"]): str(row["ID"]) for row in sorted(rows, key=lambda row: str(row["label"]))}
 
     def experiments(self) -> dict[str, Experiment]:
-        """The project's own experiments by label; those that other projects share with it are left out.
+        """The project's own experiments by label, sorted; those that other projects share with it are left out.
 
         XNAT lists none whose type is not registered on the site.
         """
@@ -138,7 +138,7 @@ class Archive:
             for row in rows
             if row.get("project", self.project) == self.project
         ]
-        return {experiment.label: experiment for experiment in found}
+        return {experiment.label: experiment for experiment in sorted(found, key=lambda one: one.label)}
 
     def holdings(self, experiments: Iterable[Experiment]) -> dict[str, Holding]:
         """What the server has in experiments, by label: one request for up to 100 of them."""
