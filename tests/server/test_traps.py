@@ -69,13 +69,99 @@ def test_the_type_of_a_session_that_exists_is_ignored(world: World) -> None:
 
 def test_data_deletion_removes_what_the_document_lacks(world: World) -> None:
     world.upload("a.txt")
-    document = f'<xnat:MRSession {XNAT} label="ses-01">{SECOND_SCAN}</xnat:MRSession>'
+    document = f'<xnat:MRSession {XNAT} label="ses-01" project="{world.project}">{SECOND_SCAN}</xnat:MRSession>'
 
     world.owner("PUT", SESSION + "?allowDataDeletion=true", document, headers={"Content-Type": "text/xml"})
 
     assert [row["ID"] for row in world.owner.rows(f"/data/experiments/{world.session}/scans")] == ["2"]
     assert "date" not in world.owner.fields(f"/data/experiments/{world.session}")
     assert world.owner.rows(f"/data/experiments/{world.session}/files", all="true") == []
+
+
+@pytest.mark.parametrize(
+    ("document", "query", "status", "kept"),
+    [
+        (f"<xnat:MRSession {XNAT}/>", "?allowDataDeletion=true", 409, True),
+        (None, "?allowDataDeletion=true&note=n", 200, True),
+        (None, "?allowDataDeletion=true&xsiType=xnat:mrSessionData&note=n", 409, True),
+        (None, "?allowDataDeletion=true&xsiType=xnat:mrSessionData&project={P}", 200, False),
+    ],
+)
+def test_data_is_only_deleted_if_the_project_is_named(
+    world: World, document: str | None, query: str, status: int, *, kept: bool
+) -> None:
+    headers = {"Content-Type": "text/xml"} if document else {}
+
+    assert world.owner("PUT", SESSION + query, document, headers=headers).status_code == status
+
+    fields = world.owner.fields(f"/data/experiments/{world.session}")
+    assert ("date" in fields, "note" in fields) == (kept, False)
+    assert len(world.owner.rows(f"/data/experiments/{world.session}/scans")) == int(kept)
+
+
+def test_below_a_project_alone_no_data_is_deleted(world: World) -> None:
+    address = "/data/projects/{P}/experiments/ses-01?allowDataDeletion=true"
+
+    world.owner("PUT", address, f"<xnat:MRSession {XNAT}/>", headers={"Content-Type": "text/xml"})
+
+    assert world.owner.fields(f"/data/experiments/{world.session}")["date"] == "2020-01-02"
+
+
+def test_data_deletion_replaces_the_parts_of_a_subject(world: World) -> None:
+    world.owner("PUT", "/data/projects/{P}/subjects/sub-01", gender="female", age="3", group="g")
+    gender = "<xnat:gender>male</xnat:gender>"
+    part = f'<xnat:demographics xsi:type="xnat:demographicData">{gender}</xnat:demographics>'
+    document = f"<xnat:Subject {XNAT}>{part}</xnat:Subject>"
+
+    address, headers = "/data/projects/{P}/subjects/sub-01", {"Content-Type": "text/xml"}
+    world.owner("PUT", address, document, headers=headers)
+    (row,) = world.owner.rows("/data/projects/{P}/subjects", columns="gender,age,group")
+    assert (row["gender"], row["age"], row["group"]) == ("male", "3", "g")
+    world.owner("PUT", address + "?allowDataDeletion=true", document, headers=headers)
+    (row,) = world.owner.rows("/data/projects/{P}/subjects", columns="gender,age,group")
+    assert (row["gender"], row["age"], row["group"]) == ("male", "", "g")
+
+
+def test_a_label_in_the_query_that_is_there_already(world: World) -> None:
+    assert world.owner("PUT", "/data/projects/{P}/subjects/new", label="sub-01").text == ""
+    other = "/data/projects/{P}/subjects/sub-01/experiments/new"
+    assert world.owner("PUT", other, label="ses-01", xsiType="xnat:mrSessionData").status_code == 409
+
+
+def test_accession_numbers_count_on_the_whole_site(world: World) -> None:
+    world.owner("PUT", "/data/projects/{P}B", accessibility="private")
+
+    elsewhere = f"/data/projects/{{P}}B/subjects/{world.subject}"
+    assert world.owner.fields(elsewhere)["label"] == "sub-01"
+    assert world.owner.fields(f"{elsewhere}/experiments/{world.session}")["label"] == "ses-01"
+    assert world.stranger("GET", elsewhere, format="json").status_code == 404
+
+
+def test_strangers_learn_that_a_session_is_there_by_its_number(world: World) -> None:
+    address = f"/data/experiments/{world.session}"
+
+    assert world.stranger("PUT", address, note="x").status_code == 422
+    assert world.stranger("PUT", "/data/experiments/NOPE", note="x").status_code == 417
+    world.owner("PUT", "/data/projects/{P}/accessibility/protected")
+    assert world.stranger("PUT", address, note="x").status_code == 403
+
+
+def test_a_shared_session_gets_a_new_label_and_a_refusal(world: World) -> None:
+    world.owner("PUT", "/data/projects/{P}B", accessibility="private")
+    share = f"{SESSION}/projects/{{P}}B"
+
+    assert [world.owner("PUT", share, label=label).status_code for label in ("a", "b")] == [200, 409]
+    assert [row["label"] for row in world.owner.rows("/data/projects/{P}B/experiments")] == ["b"]
+
+
+@pytest.mark.parametrize(("kind", "status"), [("mr", 200), ("pet", 200), ("ct", 200), ("petmr", 417), ("cr", 417)])
+def test_scans_that_are_posted_are_of_the_kind_of_their_session(world: World, kind: str, status: int) -> None:
+    address = f"/data/projects/{{P}}/subjects/sub-01/experiments/{kind}"
+    world.owner("PUT", address, xsiType=f"xnat:{kind}SessionData")
+
+    assert world.owner("POST", f"{address}/scans", type="x").status_code == status
+    made = [f"xnat:{kind}ScanData"] if status == 200 else []
+    assert [row["xsiType"] for row in world.owner.rows(f"{address}/scans")] == made
 
 
 @pytest.mark.parametrize("what", ["subject", "session", "scan"])
@@ -143,12 +229,22 @@ def test_a_scan_id_in_the_query_beats_the_address(world: World) -> None:
     assert [row["ID"] for row in world.owner.rows(f"/data/experiments/{world.session}/scans")] == ["1", "8"]
 
 
+def test_scans_can_be_listed_by_their_kind(world: World) -> None:
+    world.owner("PUT", f"{world.scan}2", xsiType="xnat:petScanData")
+    scans = f"/data/experiments/{world.session}/scans"
+
+    assert [row["ID"] for row in world.owner.rows(scans, xsiType="xnat:petScanData")] == ["12"]
+    assert world.owner("GET", scans, xsiType="xnat:noData").status_code == 500
+
+
 def test_there_is_no_address_for_scans_without_a_subject(world: World) -> None:
     address = "/data/projects/{P}/experiments/ses-01/scans/5"
 
     assert world.owner.fields(address)["label"] == "ses-01"
     assert world.owner("PUT", address, xsiType="xnat:mrScanData").status_code == 400
     assert world.owner("PUT", f"{address}/resources/R/files/a.txt", b"x", inbody="true").status_code == 422
+    binary = {"Content-Type": "application/octet-stream"}
+    assert world.owner("PUT", f"{address}/resources/R/files/a.txt", b"x", headers=binary).status_code == 400
     assert world.owner("DELETE", address).status_code == 400
 
 

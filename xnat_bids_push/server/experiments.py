@@ -15,9 +15,10 @@ from .projects import forget_experiment
 from .records import Experiment, Project, Subject
 from .subjects import add_share, check_label, create_for, projects_table, unshare
 from .tables import table
-from .web import NOT_FOUND, Answer, Call, empty, failed, not_found, refuse, text
+from .web import NOT_FOUND, Answer, Call, Refusal, empty, failed, not_found, refuse, text
 
 _MISSING: Final = "Unable to find the specified experiment."
+_NO_EDIT: Final = "Specified user account has insufficient edit privileges for experiments in this project."
 _ASSESSOR: Final = "xnat:subjectAssessorData"
 _DEFAULT_COLUMNS: Final = ("ID", "project", "date", "xsiType", "label", "insert_date")
 _JOINED: Final = {
@@ -83,7 +84,8 @@ def get(call: Call, experiment: str, project: str | None = None, subject: str | 
         within = finding.project(call, db, project)
         if project is not None and within is None:
             raise not_found(_MISSING if not call.user.guest else NOT_FOUND)
-        found = finding.experiment(call, db, within, experiment)
+        # Accession numbers count on the whole site, whatever the project in the address.
+        found = finding.experiment(call, db, None, experiment) or finding.experiment(call, db, within, experiment)
         if found is None:
             raise not_found(_MISSING)
         return views.represent(call, views.experiment_item(call.site.files, db, found), found.inserted)
@@ -152,7 +154,10 @@ def share(call: Call, experiment: str, target: str, project: str | None = None, 
     if call.flag("primary"):
         return _move(call, found, other)
     with call.site.database.write() as db:
-        add_share(call, db, ("experiment", found.id, found.project, found.label), other)
+        relabelled = add_share(call, db, ("experiment", found.id, found.project, found.label), other)
+    # The new label of an experiment that is shared already is stored, and refused all the same.
+    if relabelled:
+        raise refuse(409, f"Already assigned to project:{other.id}")
     return get(call, found.id)
 
 
@@ -207,15 +212,16 @@ def _save(call: Call, db: sqlite3.Connection, place: Place) -> tuple[str, bool, 
     if place.project is not None and within is None:
         raise not_found()
     existing = finding.experiment(call, db, within, place.experiment)
-    whole = call.flag("allowDataDeletion") and loading.has_document(call)
+    # Below a project alone, what is stored stands behind every request, so that nothing can be missing in it.
+    whole = call.flag("allowDataDeletion") and (place.subject is not None or place.project is None)
     stored = _as_item(existing) if existing else None
     # Without a project in the address nothing that is stored stands behind the fields of the request.
     template = stored if within is not None and not whole else None
     draft = loading.load(call, shortcuts.EXPERIMENT, template=template) or _typed(call)
     if draft is None and stored is not None:
-        draft = Draft(stored)
+        draft, whole = Draft(stored), False
     if draft is None:
-        raise refuse(417, "Need PUT Contents")
+        raise _nothing_said(call, db, place)
     _check_kind(draft)
     within = within or _project_of_document(call, db, draft.item)
     label = draft.item.text("label") or (existing.label if existing else place.experiment)
@@ -226,8 +232,20 @@ def _save(call: Call, db: sqlite3.Connection, place: Place) -> tuple[str, bool, 
         if owner is None and place.subject is not None:
             raise refuse(422, "Submitted experiment record must include the subject.")
         return _create(call, db, draft, within, owner, label), True, []
+    # XNAT compares the project before it fills it in, except at the addresses without a subject.
+    if place.subject is not None and draft.item.text("project") != existing.project:
+        raise refuse(409, "Project must be modified through separate URI.")
     gone = _change(call, db, draft, existing, label, owner, whole=whole)
     return existing.id, False, gone
+
+
+def _nothing_said(call: Call, db: sqlite3.Connection, place: Place) -> Refusal:
+    """A request without contents needs an experiment that is there; at its own address even if it cannot be read."""
+    hidden = records.experiment_by_id(db, place.experiment) if place.project is None else None
+    if hidden is None:
+        return refuse(417, "Need PUT Contents")
+    _project_of_document(call, db, _as_item(hidden))
+    return refuse(403, _NO_EDIT)
 
 
 def _project_of_document(call: Call, db: sqlite3.Connection, item: Item) -> Project:
@@ -324,7 +342,7 @@ def _change(
     if draft.item.text("project") not in (None, existing.project):
         raise refuse(409, "Project must be modified through separate URI.")
     if not finding.rights_on(call, db, existing).edit:
-        raise refuse(403, "Specified user account has insufficient edit privileges for experiments in this project.")
+        raise refuse(403, _NO_EDIT)
     loading.check(draft)
     if draft.item.text("ID") not in (None, existing.id):
         raise refuse(400, "ID cannot be modified")
@@ -389,10 +407,7 @@ def _rename(call: Call, place: Place, label: str) -> Answer | None:
         if existing is None:
             return None
         if not finding.rights_on(call, db, existing).edit:
-            raise refuse(
-                403,
-                "Specified user account has insufficient edit privileges for experiments in this project.",
-            )
+            raise refuse(403, _NO_EDIT)
         if label == existing.label:
             return empty()
         if records.experiment_by_label(db, existing.project, label):

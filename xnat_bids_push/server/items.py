@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape, quoteattr
 
@@ -67,6 +67,13 @@ def merge(into: Item, other: Item) -> None:
                 mine.append(child)
             else:
                 merge(match, child)
+
+
+def drop_single(item: Item, paths: Iterable[str]) -> None:
+    """Take away the single children at these paths; lists stay."""
+    for path in paths:
+        if not _is_many(item.type, path):
+            item.children.pop(path, None)
 
 
 def dump(item: Item) -> str:

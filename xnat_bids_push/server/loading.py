@@ -16,15 +16,21 @@ _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 
 
 def load(
-    call: Call, shortcuts: Mapping[str, str], *, template: Item | None = None, data_type: str | None = None
+    call: Call,
+    shortcuts: Mapping[str, str],
+    *,
+    template: Item | None = None,
+    data_type: str | None = None,
+    replacing: bool = False,
 ) -> Draft | None:
     """The object as the client wants it, on top of what is stored; None if nothing usable was said.
 
     A field that the type does not have ends the reading: what came before it counts only if there is a template.
+    A document is merged with what is stored, or replaces the single children that it has.
     """
     draft = Draft(template.copy()) if template else None
     if has_document(call):
-        draft = _from_document(call, draft)
+        draft = _from_document(call, draft, replacing=replacing)
     elif call.get("req_format") == "form" or call.media_type == _FORM_TYPE:
         draft = _filled(draft, _form(call), {}, data_type)
     return _filled(draft, call.query, shortcuts, data_type)
@@ -45,13 +51,15 @@ def check(draft: Draft) -> None:
         raise refuse(400, "".join(draft.errors))
 
 
-def _from_document(call: Call, draft: Draft | None) -> Draft:
+def _from_document(call: Call, draft: Draft | None, *, replacing: bool) -> Draft:
     try:
         document = populate.read_document(call.body.read())
     except BadDocument as error:
         raise refuse(422, f"An error occurred with the XML parser: {error}") from error
     if draft is None:
         return document
+    if replacing:
+        items.drop_single(draft.item, document.item.children)
     items.merge(draft.item, document.item)
     return Draft(draft.item, document.errors, document.fatal)
 

@@ -15,6 +15,8 @@ from .tables import table
 from .web import BAD_REQUEST, Answer, Call, empty, failed, not_found, refuse, text
 
 _TYPE: Final = "xnat:imageScanData"
+_USUAL_KINDS: Final = frozenset(f"xnat:{kind}ScanData" for kind in ("ct", "ecg", "eeg", "es", "mr", "pet", "xc"))
+"""The kinds of scans that XNAT makes in a session of their kind if none is named."""
 _DEFAULT_COLUMNS: Final = (
     "xnat_imagescandata_id",
     "ID",
@@ -94,7 +96,11 @@ def listing(call: Call, experiment: str, project: str | None = None, subject: st
     known = {**listings.paths_of(shortcuts.SCAN), "xnat_imagescandata_id": f"{_TYPE}/xnat_imagescandata_id"}
     names = [name for name in listings.requested(call.get("columns"), _DEFAULT_COLUMNS, known) if name != "URI"]
     # Short names of special kinds of scans do not narrow the listing; full paths do.
-    root = listings.root_of(_TYPE, [name for name in names if "/" in name], known)
+    kind = call.get("xsiType") or ""
+    full_paths = [name for name in names if "/" in name]
+    root = kind if kind and "," not in kind else listings.root_of(_TYPE, full_paths, known)
+    if schema.type_named(root) is None:
+        raise failed()
     key = "xnat_imagescandata_id" if root == _TYPE else f"{root.lower()}/xnat_imagescandata_id"
     names = list(dict.fromkeys([key, *names]))
     rows = [row for scan in found if schema.extends(scan.type, root) for row in _rows(session, scan, names, known)]
@@ -107,9 +113,7 @@ def swallowed(call: Call, project: str, experiment: str, rest: str) -> Answer:
     if call.method == "GET":
         return experiments.get(call, experiment, project)
     if call.method == "PUT":
-        if loading.has_document(call) or call.body.size:
-            raise refuse(422, "An error occurred with the XML parser")
-        raise refuse(400, BAD_REQUEST)
+        loading.load(call, {}, data_type="xnat:experimentData")
     raise refuse(400, BAD_REQUEST)
 
 
@@ -181,7 +185,7 @@ def _load(call: Call, existing_type: str | None) -> Draft:
 def _load_new(call: Call, session: Experiment) -> Draft:
     """A scan for the list of scans, of the kind that goes with the session unless another one is named."""
     usual = session.type.replace("SessionData", "ScanData")
-    draft = loading.load(call, shortcuts.SCAN, data_type=usual if schema.type_named(usual) else None)
+    draft = loading.load(call, shortcuts.SCAN, data_type=usual if usual in _USUAL_KINDS else None)
     if draft is None:
         raise refuse(417, "Need POST Contents")
     if not schema.extends(draft.item.type, _TYPE):

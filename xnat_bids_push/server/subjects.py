@@ -41,6 +41,9 @@ def put(call: Call, subject: str, project: str | None = None) -> Answer:
         saved = _save(call, db, subject, within, existing)
     if saved.label is not None and existing is not None:
         _relabel(call, existing, saved.label)
+    # Who gives a label that is there already wants to rename, and gets no name back.
+    if call.get("label") and not saved.is_new:
+        return empty()
     return text(saved.id, 201 if saved.is_new else 200)
 
 
@@ -51,8 +54,11 @@ def post(call: Call, project: str) -> Answer:
         if within is None:
             raise not_found()
         draft = loading.load(call, shortcuts.SUBJECT, data_type=_TYPE) or Draft(Item(_TYPE))
+        if "experiments/experiment" in draft.item.children:
+            raise refuse(422, "Submitted subject record must not include subject assessors.")
         label = draft.item.text("label")
-        if label and records.subject_by_label(db, within.id, label):
+        given = records.subject_by_id(db, draft.item.text("ID") or "")
+        if given or (label and records.subject_by_label(db, within.id, label)):
             raise refuse(409, "Subject already exists.")
         saved = _create(call, db, draft, within, label).id
     uri = f"{call.base_url}/data/projects/{project}/subjects/{saved}"
@@ -63,7 +69,10 @@ def get(call: Call, subject: str, project: str | None = None) -> Answer:
     """One subject."""
     with call.site.database.read() as db:
         within = finding.project(call, db, project)
-        found = finding.subject(call, db, within, subject) if within or project is None else None
+        # Accession numbers count on the whole site, whatever the project in the address.
+        found = finding.subject(call, db, None, subject)
+        if found is None and within is not None:
+            found = finding.subject(call, db, within, subject)
         if found is None:
             raise not_found(_missing(subject, within))
         return views.represent(call, views.subject_item(call.site.files, db, found), found.inserted)
@@ -157,8 +166,8 @@ def delete_share(call: Call, subject: str, target: str, project: str | None = No
     return unshare(call, "subject", found.id, other)
 
 
-def add_share(call: Call, db: sqlite3.Connection, what: tuple[str, str, str, str], other: Project) -> None:
-    """Show an object (kind, ID, project, label) in a further project."""
+def add_share(call: Call, db: sqlite3.Connection, what: tuple[str, str, str, str], other: Project) -> bool:
+    """Show an object (kind, ID, project, label) in a further project; says whether it only got another label there."""
     kind, key, owner, _ = what
     # Without a label of its own the object is shown under the one it has, but cannot be found by it.
     wanted = call.query.get("label", "")
@@ -182,6 +191,7 @@ def add_share(call: Call, db: sqlite3.Connection, what: tuple[str, str, str, str
     if wanted and not finding.LABEL.fullmatch(wanted):
         raise failed()
     db.execute("INSERT OR REPLACE INTO share VALUES (?, ?, ?, ?)", (kind, key, other.id, wanted))
+    return row is not None
 
 
 def unshare(call: Call, kind: str, key: str, other: Project) -> Answer:
@@ -236,10 +246,9 @@ def _missing(name: str, within: Project | None) -> str:
 
 def _save(call: Call, db: sqlite3.Connection, name: str, within: Project | None, existing: Subject | None) -> Saved:
     template = _as_item(existing) if existing else None
-    whole = call.flag("allowDataDeletion") and loading.has_document(call)
-    draft = loading.load(call, shortcuts.SUBJECT, template=None if whole else template, data_type=_TYPE) or Draft(
-        Item(_TYPE)
-    )
+    whole = call.flag("allowDataDeletion")
+    draft = loading.load(call, shortcuts.SUBJECT, template=template, data_type=_TYPE, replacing=whole)
+    draft = draft or Draft(Item(_TYPE))
     item = draft.item
     if item.type != _TYPE:
         raise refuse(422, "Only xnat:Subject documents can be PUT to this address.")
