@@ -3,6 +3,9 @@
     pytest -p xnat_bids_push.pytest_plugin
 
 Everything heavier loads when a test asks for a fixture.
+
+Nothing is asserted here, so that pytest need not rewrite the module, nor complain if somebody has imported it before:
+PYTEST_DONT_REWRITE.
 """
 
 from __future__ import annotations
