@@ -595,3 +595,36 @@ def test_files_are_only_deleted_through_their_resource(world: World) -> None:
     assert world.owner("DELETE", f"{world.scan}/files").status_code == 200
     assert world.owner("DELETE", f"{world.scan}/resources/NIFTI/more").status_code == 400
     assert world.names() == {"a.txt": "5"}
+
+
+@pytest.mark.parametrize("level", ["/data/projects/{P}/subjects/sub-01", SESSION, "/data/experiments/{E}", "scan"])
+def test_what_follows_an_address_is_overlooked_when_reading(world: World, level: str) -> None:
+    address = world.scan if level == "scan" else level.replace("{E}", world.session)
+
+    assert world.owner.fields(f"{address}/nonsense/5") == world.owner.fields(address)
+    for method in ("PUT", "DELETE"):
+        assert world.owner(method, f"{address}/nonsense/5").status_code == 400
+        assert world.owner("GET", address).status_code == 200
+    assert world.owner("POST", f"{address}/nonsense").status_code == 405
+    assert world.owner("DELETE", f"{address}x/nonsense").status_code == 404
+
+
+def test_only_settings_follow_the_address_of_a_project(world: World) -> None:
+    code = "/data/projects/{P}/quarantine_code"
+
+    assert world.owner("GET", code).text == "0"
+    assert world.owner("PUT", f"{code}/true").status_code == 200
+    assert world.owner("GET", code).text == "1"
+    assert world.member("PUT", f"{code}/0").status_code == 403
+    assert world.owner("PUT", f"{code}/often").status_code == 400
+    for method in ("GET", "PUT", "DELETE"):
+        assert world.owner(method, "/data/projects/{P}/nonsense/1").status_code == 400
+    assert world.owner("GET", "/data/projects/{P}/accessibility/public").text == "private"
+
+
+def test_there_is_nothing_to_put_beside_an_experiment_that_is_not_there(world: World) -> None:
+    address = "/data/projects/{P}/experiments/nope/scans/5"
+
+    assert world.owner("PUT", address).status_code == 417
+    assert world.owner("PUT", address, xsiType="xnat:mrScanData").status_code == 422
+    assert world.owner("GET", f"/data/experiments/{world.session}/assessors").status_code == 404

@@ -15,10 +15,12 @@ from .projects import forget_experiment
 from .records import Experiment, Project, Subject
 from .subjects import add_share, check_label, create_for, projects_table, unshare
 from .tables import table
-from .web import NOT_FOUND, Answer, Call, Refusal, empty, failed, not_found, refuse, text
+from .web import BAD_REQUEST, NOT_FOUND, Answer, Call, Refusal, empty, failed, not_found, refuse, text
 
 _MISSING: Final = "Unable to find the specified experiment."
 _NO_EDIT: Final = "Specified user account has insufficient edit privileges for experiments in this project."
+_NOT_HERE: Final = ("assessors", "reconstructions", "DIR", "XAR", "status", "history")
+"""What a real XNAT has below an experiment, and this archive has not."""
 _ASSESSOR: Final = "xnat:subjectAssessorData"
 _DEFAULT_COLUMNS: Final = ("ID", "project", "date", "xsiType", "label", "insert_date")
 _JOINED: Final = {
@@ -89,6 +91,22 @@ def get(call: Call, experiment: str, project: str | None = None, subject: str | 
         if found is None:
             raise not_found(_MISSING)
         return views.represent(call, views.experiment_item(call.site.files, db, found), found.inserted)
+
+
+def swallowed(call: Call, experiment: str, rest: str, project: str | None = None, subject: str | None = None) -> Answer:
+    """What follows the address of an experiment is overlooked when reading, and refused when writing.
+
+    So are scans below an experiment without a subject.
+    """
+    if rest.partition("/")[0] in _NOT_HERE:
+        raise not_found()
+    if call.method == "PUT":
+        _check_contents(call, Place(experiment, project, subject))
+    else:
+        shown = get(call, experiment, project, subject)
+        if call.method == "GET":
+            return shown
+    raise refuse(400, BAD_REQUEST)
 
 
 def delete(call: Call, experiment: str, project: str | None = None, subject: str | None = None) -> Answer:
@@ -187,6 +205,17 @@ def delete_share(
 def _typed(call: Call) -> Draft | None:
     kind = call.get("xsiType")
     return Draft(loading.new_item(kind)) if kind else None
+
+
+def _check_contents(call: Call, place: Place) -> None:
+    """Refuse contents that are none, before the address is found to be wrong."""
+    with call.site.database.read() as db:
+        within = finding.project(call, db, place.project)
+        existing = finding.experiment(call, db, within, place.experiment)
+        draft = loading.load(call, {}, template=_as_item(existing) if existing else None) or _typed(call)
+        if draft is None:
+            raise _nothing_said(call, db, place)
+    _check_kind(draft)
 
 
 def _check_kind(draft: Draft) -> None:

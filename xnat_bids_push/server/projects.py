@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from dataclasses import replace
 
@@ -10,11 +11,24 @@ from .items import Item
 from .populate import Draft
 from .records import Project
 from .tables import table
-from .web import BAD_REQUEST, FORBIDDEN, NOT_FOUND, Answer, Call, empty, not_found, refuse, text
+from .web import BAD_REQUEST, FORBIDDEN, HTML, NOT_FOUND, Answer, Call, empty, not_found, refuse, text
 
 _DEFAULT_COLUMNS = ("ID", "secondary_ID", "name", "description", "pi_firstname", "pi_lastname")
 _ACCESSIBILITY = ("public", "protected", "private")
-_SETTINGS = ("quarantine_code", "prearchive_code", "current_arc", "scan_type_mapping")
+_SETTINGS = {"quarantine_code": "0", "prearchive_code": "4", "current_arc": "arc001", "scan_type_mapping": ""}
+"""What can be set below a project, with what it is at first; nothing of it has an effect here."""
+_NOT_HERE = (
+    "pipelines",
+    "archive_spec",
+    "searches",
+    "groups",
+    "scan_types",
+    "protocols",
+    "pars",
+    "config",
+    "automation",
+)
+"""What a real XNAT has below a project, and this archive has not."""
 
 
 def put(call: Call, project: str, setting: str = "") -> Answer:
@@ -26,9 +40,8 @@ def put(call: Call, project: str, setting: str = "") -> Answer:
             raise refuse(400, f"You can't set the '{name}' attribute without specifying the project.")
         if found is not None:
             _check_edit(call, db, found)
-        if setting:
-            if setting.partition("/")[0] not in _SETTINGS:
-                raise refuse(400, BAD_REQUEST)
+        if setting and found is not None:
+            _set(db, found, *setting.split("/", 1))
             return empty()
         _save(call, db, project, found)
     return empty()
@@ -54,6 +67,26 @@ def get(call: Call, project: str) -> Answer:
         if found is None:
             raise not_found("Unable to find the specified experiment.")
         return views.represent(call, views.project_item(call.site.files, db, found), found.inserted)
+
+
+def get_setting(call: Call, project: str, setting: str) -> Answer:
+    """One of the settings of a project."""
+    name = setting.partition("/")[0]
+    if name in _NOT_HERE:
+        raise not_found()
+    with call.site.database.read() as db:
+        found = finding.project(call, db, project)
+        if found is None:
+            raise not_found("Unable to find the specified experiment.")
+        if not _SETTINGS.get(name):
+            raise refuse(400, BAD_REQUEST)
+        row = db.execute("SELECT value FROM setting WHERE name = ?", (f"{found.id}/{name}",)).fetchone()
+    return text(row[0] if row else _SETTINGS[name], kind=HTML)
+
+
+def delete_setting(call: Call, project: str, setting: str) -> Answer:
+    """Settings cannot be deleted."""
+    raise refuse(400, BAD_REQUEST)
 
 
 def delete(call: Call, project: str) -> Answer:
@@ -84,7 +117,7 @@ def listing(call: Call) -> Answer:
     return table(call.format, _with_uri(names), rows)
 
 
-def get_accessibility(call: Call, project: str) -> Answer:
+def get_accessibility(call: Call, project: str, wanted: str = "") -> Answer:
     """Who sees a project."""
     with call.site.database.read() as db:
         found = finding.project(call, db, project)
@@ -135,6 +168,17 @@ def delete_user(call: Call, project: str, group: str, login: str) -> Answer:
         role = _role(found, group)
         db.execute("DELETE FROM role WHERE project = ? AND login = ? AND role = ?", (found.id, login, role))
         return _users_table(call, db, found.id)
+
+
+def _set(db: sqlite3.Connection, found: Project, name: str, value: str = "") -> None:
+    """Change a setting; codes are numbers."""
+    if name not in _SETTINGS or not value:
+        raise refuse(400, BAD_REQUEST)
+    if name.endswith("_code"):
+        value = {"true": "1", "false": "0"}.get(value, value)
+        if not re.fullmatch(r"-?\d+", value, re.ASCII):
+            raise refuse(400, f"The submitted code {value} is invalid: must be an integer.")
+    db.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (f"{found.id}/{name}", value))
 
 
 def _check_edit(call: Call, db: sqlite3.Connection, found: Project) -> None:
@@ -211,6 +255,7 @@ def _forget(db: sqlite3.Connection, project: str) -> None:
         records.drop_resource(db, row[0])
     db.execute("DELETE FROM share WHERE project = ?", (project,))
     db.execute("DELETE FROM role WHERE project = ?", (project,))
+    db.executemany("DELETE FROM setting WHERE name = ?", [(f"{project}/{name}",) for name in _SETTINGS])
     db.execute("DELETE FROM project WHERE id = ?", (project,))
     db.execute("INSERT OR IGNORE INTO burnt VALUES (?)", (project,))
 

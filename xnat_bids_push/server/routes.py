@@ -74,6 +74,11 @@ def _shares(prefix: str, module: object) -> list[Route]:
     return [route(base, GET=get), route(f"{base}/{{target}}", PUT=put, DELETE=delete)]
 
 
+def _swallowing(base: str, handler: Handler) -> Route:
+    """XNAT's router takes an address for the longest beginning of it that it knows."""
+    return route(f"{base}/{{rest:rest}}", GET=handler, PUT=handler, DELETE=handler)
+
+
 def _scans(prefix: str) -> list[Route]:
     base = f"{_ARCHIVE}{prefix}/scans"
     return [
@@ -81,6 +86,7 @@ def _scans(prefix: str) -> list[Route]:
         *_files(f"{prefix}{_N}"),
         route(f"{base}/{{scan}}/projects/{{target}}", PUT=scans.share),
         route(f"{base}/{{scan}}", GET=scans.get, PUT=scans.put, DELETE=scans.delete),
+        _swallowing(f"{base}/{{scan}}", scans.swallowed),
     ]
 
 
@@ -90,6 +96,7 @@ def _experiments(prefix: str) -> list[Route]:
         *_files(prefix),
         *_shares(prefix, experiments),
         route(base, GET=experiments.get, PUT=experiments.put, DELETE=experiments.delete),
+        _swallowing(base, experiments.swallowed),
     ]
 
 
@@ -99,6 +106,7 @@ def _subjects(prefix: str) -> list[Route]:
         *_files(prefix),
         *_shares(prefix, subjects),
         route(base, GET=subjects.get, PUT=subjects.put, DELETE=subjects.delete),
+        _swallowing(base, subjects.swallowed),
     ]
 
 
@@ -131,7 +139,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     # Projects
     route("/data/projects", GET=projects.listing, POST=projects.post),
     route(f"/data{_P}/accessibility", GET=projects.get_accessibility),
-    route(f"/data{_P}/accessibility/{{wanted}}", PUT=projects.put_accessibility),
+    route(f"/data{_P}/accessibility/{{wanted}}", GET=projects.get_accessibility, PUT=projects.put_accessibility),
     route(f"/data{_P}/users", GET=projects.users),
     route(f"/data{_P}/users/{{group}}/{{login}}", PUT=projects.put_user, DELETE=projects.delete_user),
     *_files(_P),
@@ -144,18 +152,11 @@ ROUTES: Final[tuple[Route, ...]] = (
     route(f"/data{_P}{_S}/experiments", GET=experiments.listing, POST=experiments.post),
     *_scans(f"{_P}{_S}{_E}"),
     *_scans(_E),
-    route(
-        f"/data{_P}{_E}/scans{{rest:rest}}",
-        GET=scans.swallowed,
-        PUT=scans.swallowed,
-        POST=scans.swallowed,
-        DELETE=scans.swallowed,
-    ),
     *_experiments(f"{_P}{_S}{_E}"),
     *_experiments(f"{_P}{_E}"),
     *_experiments(_E),
     *_subjects(f"{_P}{_S}"),
     *_subjects(_S),
     route(f"/data{_P}", GET=projects.get, PUT=projects.put, DELETE=projects.delete),
-    route(f"/data{_P}/{{setting:rest}}", PUT=projects.put),
+    route(f"/data{_P}/{{setting:rest}}", GET=projects.get_setting, PUT=projects.put, DELETE=projects.delete_setting),
 )

@@ -6,7 +6,7 @@ import itertools
 import sqlite3
 from typing import Final
 
-from . import experiments, finding, items, listings, loading, records, schema, shortcuts, views
+from . import finding, items, listings, loading, records, schema, shortcuts, views
 from .items import Item
 from .populate import Draft
 from .records import Experiment, Project, Scan
@@ -108,12 +108,14 @@ def listing(call: Call, experiment: str, project: str | None = None, subject: st
     return table(call.format, columns, rows)
 
 
-def swallowed(call: Call, project: str, experiment: str, rest: str) -> Answer:
-    """There is no address for scans without a subject: reading gives the session, writing is refused."""
-    if call.method == "GET":
-        return experiments.get(call, experiment, project)
-    if call.method == "PUT":
-        loading.load(call, {}, data_type="xnat:experimentData")
+def swallowed(
+    call: Call, experiment: str, scan: str, rest: str, project: str | None = None, subject: str | None = None
+) -> Answer:
+    """What follows the address of a scan is overlooked when reading, and refused when writing."""
+    if call.method != "PUT":
+        shown = get(call, experiment, scan, project)
+        if call.method == "GET":
+            return shown
     raise refuse(400, BAD_REQUEST)
 
 

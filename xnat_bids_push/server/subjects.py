@@ -14,7 +14,7 @@ from .populate import Draft
 from .projects import forget_experiment, forget_subject
 from .records import Project, Subject
 from .tables import table
-from .web import Answer, Call, empty, failed, not_found, refuse, text
+from .web import BAD_REQUEST, Answer, Call, empty, failed, not_found, refuse, text
 
 _TYPE: Final = "xnat:subjectData"
 _DEFAULT_COLUMNS = ("ID", "project", "label", "insert_date", "insert_user")
@@ -101,6 +101,19 @@ def delete(call: Call, subject: str, project: str | None = None) -> Answer:
             forget_experiment(db, session.id)
         forget_subject(db, found.id)
     return empty()
+
+
+def swallowed(call: Call, subject: str, rest: str, project: str | None = None) -> Answer:
+    """What follows the address of a subject is overlooked when reading, and refused when writing."""
+    if rest == "status":
+        raise not_found()
+    if call.method == "PUT":
+        loading.load(call, {}, data_type=_TYPE)
+    else:
+        shown = get(call, subject, project)
+        if call.method == "GET":
+            return shown
+    raise refuse(400, BAD_REQUEST)
 
 
 def listing(call: Call, project: str | None = None) -> Answer:
