@@ -17,8 +17,11 @@ import requests
 from lxml import html
 
 from xnat_bids_push.server import LocalServer, records
+from xnat_bids_push.server.account_pages import session_cookie
+from xnat_bids_push.server.accounts import GUEST
 from xnat_bids_push.server.items import Item
 from xnat_bids_push.server.records import Experiment
+from xnat_bids_push.server.web import Body, Call
 
 from .conftest import PASSWORD, ROLES, Client, World, make_tar, make_world
 
@@ -310,6 +313,25 @@ def test_pages_only_read(world: World, method: str, path: str) -> None:
     assert world.owner(method, path).status_code == 405
 
 
+def test_a_session_of_tls_is_not_sent_without(world: World) -> None:
+    for scheme, secure in (("http", False), ("https", True)):
+        call = Call(world.server.site, "GET", "/", "", {}, GUEST, Body(), base_url=f"{scheme}://x")
+        assert all(("Secure" in text) is secure for _, text in session_cookie(call, "x"))
+
+
+def test_what_listings_leave_out_is_neither_listed_nor_counted(world: World) -> None:
+    """Sessions of types that are not registered."""
+    made = "/data/projects/{P}/subjects/sub-01/experiments/eeg-01"
+    assert world.admin("PUT", made, xsiType="xnat:eegSessionData").status_code == 201
+
+    assert "eeg-01" not in world.admin("GET", PROJECT).text
+    assert "eeg-01" not in world.admin("GET", f"{PROJECT}/subjects/sub-01").text
+    [row] = parsed(world.owner("GET", f"{PROJECT}/subjects")).xpath("//tbody/tr")
+    assert row.xpath("string(td[@data-of='Sessions'])") == "1"
+    [row] = parsed(world.owner("GET", "/app/")).xpath(f"//tbody/tr[th/a[@href='/app/projects/{world.project}']]")
+    assert row.xpath("string(td[@data-of='Sessions'])") == "1"
+
+
 # What is shown
 
 
@@ -382,7 +404,7 @@ def test_a_session_shows_its_scans(rich: World) -> None:
     row, _ = page.xpath("//table[caption='Scans']/tbody/tr")
     assert row.xpath("string(th)").strip() == "1"
     assert row.xpath("string(td[1])") == "T1w"
-    assert row.xpath("th/img/@alt") == [""]
+    assert row.xpath("th//img/@alt") == [""]
     assert page.xpath("string(//dl/div[dt='Date']/dd)") == "2020-01-02"
 
 

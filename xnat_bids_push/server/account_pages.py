@@ -16,12 +16,13 @@ _COOKIE: Final = "JSESSIONID"
 
 
 def session_cookie(call: Call, name: str) -> list[tuple[str, str]]:
-    """The headers that give a client its session, and say how long it lasts."""
+    """The headers that give a client its session, and say how long it lasts; what came by TLS stays with TLS."""
+    secure = "; Secure" if call.base_url.startswith("https:") else ""
     lifetime = call.site.behaviour.session_seconds * 1000
     expiry = f'"{int(time.time() * 1000)},{lifetime}"'
     return [
-        ("Set-Cookie", f"{_COOKIE}={name}; Path=/; HttpOnly; SameSite=Lax"),
-        ("Set-Cookie", f"SESSION_EXPIRATION_TIME={expiry}; Path=/; SameSite=Lax"),
+        ("Set-Cookie", f"{_COOKIE}={name}; Path=/; HttpOnly; SameSite=Lax{secure}"),
+        ("Set-Cookie", f"SESSION_EXPIRATION_TIME={expiry}; Path=/; SameSite=Lax{secure}"),
     ]
 
 

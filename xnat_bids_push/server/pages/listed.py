@@ -6,6 +6,7 @@ looked at more closely.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import dataclass
 from typing import Final
@@ -26,10 +27,27 @@ _MEMBERS: Final = """
     FROM share h JOIN {kind} o ON o.id = h.id WHERE h.kind = '{kind}' AND h.project = :project
 """
 """What a project shows; without a label of its own, a shared object is found by its ID only."""
-_SUBJECTS: Final = _MEMBERS.format(kind="subject", columns="project", shared="o.project")
-_SESSIONS: Final = _MEMBERS.format(
-    kind="experiment", columns="type, subject, project", shared="o.type, o.subject, o.project"
-)
+_FOUND: Final = "SELECT * FROM ({members}) WHERE shown LIKE :find ESCAPE '\\'"
+_SUBJECTS: Final = _FOUND.format(members=_MEMBERS.format(kind="subject", columns="project", shared="o.project"))
+_SESSIONS: Final = (
+    _FOUND  # noqa: S608 - put together from texts of this module
+    + " AND type IN (SELECT value FROM json_each(:types)) AND (:subject IS NULL OR subject = :subject)"
+).format(members=_MEMBERS.format(kind="experiment", columns="type, subject", shared="o.type, o.subject"))
+"""Types that are not registered are in no list."""
+_SESSION_PAGE: Final = f"""
+    SELECT p.*, x.fields, (SELECT count(*) FROM scan WHERE experiment = p.id) AS scans
+    FROM ({_SESSIONS} ORDER BY shown, id LIMIT :size OFFSET :offset) p JOIN experiment x ON x.id = p.id
+    ORDER BY p.shown, p.id
+"""  # noqa: S608 - put together from texts of this module
+_SUBJECT_PAGE: Final = f"""
+    SELECT p.*, s.fields, (
+        SELECT count(*) FROM experiment x WHERE x.subject = p.id AND type IN (SELECT value FROM json_each(:types)) AND (
+            x.project = :project OR EXISTS (
+                SELECT 1 FROM share h WHERE h.kind = 'experiment' AND h.id = x.id AND h.project = :project))
+    ) AS sessions
+    FROM ({_SUBJECTS} ORDER BY shown, id LIMIT :size OFFSET :offset) p JOIN subject s ON s.id = p.id
+    ORDER BY p.shown, p.id
+"""  # noqa: S608 - put together from texts of this module
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,39 +76,22 @@ class SubjectRow:
 def sessions(
     call: Call, db: sqlite3.Connection, project: Project, subject: str | None = None
 ) -> tuple[list[SessionRow], Paging]:
-    """The sessions of a project, or of one subject in it; types that are not registered are in no list."""
-    types = sorted(call.site.registered)
-    kinds = ", ".join(f":type{number}" for number in range(len(types)))
-    values: dict[str, object] = {f"type{number}": name for number, name in enumerate(types)}
-    values |= {"project": project.id, "find": like(call.get("find") or ""), "subject": subject}
-    chosen = (
-        f"SELECT * FROM ({_SESSIONS}) WHERE type IN ({kinds}) AND shown LIKE :find ESCAPE '\\' "  # noqa: S608
-        f"{'AND subject = :subject' if subject is not None else ''}"
-    )
-    paging = _paging(call, db, chosen, values)
-    rows = db.execute(
-        f"SELECT p.*, x.fields, (SELECT count(*) FROM scan WHERE experiment = p.id) AS scans "  # noqa: S608
-        f"FROM ({chosen} ORDER BY shown, id LIMIT :size OFFSET :offset) p JOIN experiment x ON x.id = p.id "
-        "ORDER BY p.shown, p.id",
-        values | {"size": paging.size, "offset": paging.offset},
-    ).fetchall()
-    subjects_shown = {row["subject"]: subject_names(db, project.id, row["subject"]) for row in rows}
-    return [_session(project.id, row, subjects_shown[row["subject"]]) for row in rows], paging
+    """The sessions of a project, or of one subject in it."""
+    rows, paging = _listed(call, db, _SESSIONS, _SESSION_PAGE, _values(call, project.id) | {"subject": subject})
+    names = {row["subject"]: subject_names(db, project.id, row["subject"]) for row in rows}
+    return [_session(project.id, row, names[row["subject"]]) for row in rows], paging
 
 
 def subjects(call: Call, db: sqlite3.Connection, project: Project) -> tuple[list[SubjectRow], Paging]:
     """The subjects of a project."""
-    values: dict[str, object] = {"project": project.id, "find": like(call.get("find") or "")}
-    chosen = f"SELECT * FROM ({_SUBJECTS}) WHERE shown LIKE :find ESCAPE '\\'"  # noqa: S608
-    paging = _paging(call, db, chosen, values)
-    rows = db.execute(
-        f"SELECT p.*, s.fields, (SELECT count(*) FROM experiment x WHERE x.subject = p.id AND (x.project = :project "  # noqa: S608
-        "OR EXISTS (SELECT 1 FROM share h WHERE h.kind = 'experiment' AND h.id = x.id AND h.project = :project))) "
-        f"AS sessions FROM ({chosen} ORDER BY shown, id LIMIT :size OFFSET :offset) p "
-        "JOIN subject s ON s.id = p.id ORDER BY p.shown, p.id",
-        values | {"size": paging.size, "offset": paging.offset},
-    ).fetchall()
+    rows, paging = _listed(call, db, _SUBJECTS, _SUBJECT_PAGE, _values(call, project.id))
     return [_subject(project.id, row) for row in rows], paging
+
+
+def counts(call: Call, db: sqlite3.Connection, project: Project) -> tuple[int, int]:
+    """How many subjects and sessions a project shows."""
+    values = _values(call, project.id) | {"find": "%", "subject": None}
+    return _count(db, _SUBJECTS, values), _count(db, _SESSIONS, values)
 
 
 def subject_names(db: sqlite3.Connection, project: str, subject: str) -> tuple[str, str] | None:
@@ -124,9 +125,20 @@ def session_place(db: sqlite3.Connection, project: Project, session: Experiment)
     return places.of_session(project.id, label or session.id, data), label or session.label
 
 
-def _paging(call: Call, db: sqlite3.Connection, chosen: str, values: dict[str, object]) -> Paging:
-    total = db.execute(f"SELECT count(*) FROM ({chosen})", values).fetchone()[0]  # noqa: S608
-    return asked(call, total, call.get("find") or "")
+def _values(call: Call, project: str) -> dict[str, object]:
+    types = json.dumps(sorted(call.site.registered))
+    return {"project": project, "find": like(call.get("find") or ""), "types": types}
+
+
+def _listed(
+    call: Call, db: sqlite3.Connection, everything: str, page: str, values: dict[str, object]
+) -> tuple[list[sqlite3.Row], Paging]:
+    paging = asked(call, _count(db, everything, values), call.get("find") or "")
+    return db.execute(page, values | {"size": paging.size, "offset": paging.offset}).fetchall(), paging
+
+
+def _count(db: sqlite3.Connection, everything: str, values: dict[str, object]) -> int:
+    return int(db.execute(f"SELECT count(*) FROM ({everything})", values).fetchone()[0])  # noqa: S608
 
 
 def _session(project: str, row: sqlite3.Row, subject: tuple[str, str] | None) -> SessionRow:

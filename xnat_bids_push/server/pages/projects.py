@@ -118,18 +118,13 @@ def _page(call: Call, db: sqlite3.Connection, project: Project, template: str, p
 
 def _row(call: Call, db: sqlite3.Connection, project: Project) -> dict[str, object]:
     readable = rights.in_project(db, call.user, project).read
+    subjects, sessions = listed.counts(call, db, project) if readable else (None, None)
     return {
         "id": project.id,
         "name": name_of(project),
         "page": places.of_project(project.id).page,
         "description": text(project.item, "description"),
         "accessibility": project.accessibility,
-        "subjects": _count(db, "subject", project.id) if readable else None,
-        "sessions": _count(db, "experiment", project.id) if readable else None,
+        "subjects": subjects,
+        "sessions": sessions,
     }
-
-
-def _count(db: sqlite3.Connection, kind: str, project: str) -> int:
-    own = db.execute(f"SELECT count(*) FROM {kind} WHERE project = ?", (project,)).fetchone()[0]  # noqa: S608
-    shared = db.execute("SELECT count(*) FROM share WHERE kind = ? AND project = ?", (kind, project)).fetchone()[0]
-    return int(own + shared)
