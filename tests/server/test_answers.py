@@ -98,6 +98,11 @@ def test_columns_may_be_short_names_or_paths(full: World) -> None:
     assert set(row) == {"ID", "label", "gender", "weight", "URI"}
 
 
+@pytest.mark.parametrize("listing", ["projects", "projects/{P}/subjects"])
+def test_listings_always_show_the_id(full: World, listing: str) -> None:
+    assert "ID" in full.owner.rows(f"/data/{listing}", columns="URI")[0]
+
+
 def test_listings_can_be_filtered(full: World) -> None:
     full.owner("PUT", "/data/projects/{P}/subjects/other")
 

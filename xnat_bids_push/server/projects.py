@@ -106,7 +106,7 @@ def delete(call: Call, project: str) -> Answer:
 def listing(call: Call) -> Answer:
     """All projects that the user sees."""
     known = listings.paths_of(shortcuts.PROJECT)
-    names = listings.requested(call.get("columns"), _DEFAULT_COLUMNS, known)
+    names = ["ID", *listings.requested(call.get("columns"), _DEFAULT_COLUMNS, known)]
     with call.site.database.read() as db:
         seen = [one for one in records.all_projects(db) if rights.in_project(db, call.user, one).see]
     rows = []
