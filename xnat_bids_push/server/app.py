@@ -98,7 +98,8 @@ class Archive:
         body = Body()
         try:
             arrived = await self._run(self._last_change) if method != "GET" else 0
-            body = await _receive(request, self.site, MAX_GUEST_BODY if user.guest else MAX_BODY)
+            limit = MAX_GUEST_BODY if user.guest else MAX_BODY
+            body = await _receive(request, self.site, limit, digested="/files" in path)
             call = Call(
                 self.site,
                 "GET" if method == "HEAD" else method,
@@ -237,8 +238,8 @@ class _TooLarge(Exception):
     """A body beyond the limit."""
 
 
-async def _receive(request: Request, site: Site, limit: int) -> Body:
-    """Take in the body: small ones in memory, others in a staging file."""
+async def _receive(request: Request, site: Site, limit: int, *, digested: bool) -> Body:
+    """Take in the body: small ones in memory, others in a staging file; with its digest where it becomes a file."""
     length = request.headers.get("content-length")
     declared = int(length) if length and length.isdigit() else None
     if (declared or 0) > limit:
@@ -257,14 +258,16 @@ async def _receive(request: Request, site: Site, limit: int) -> Body:
             if file is None and body.size > _IN_MEMORY:
                 body.path = site.files.stage()
                 file = body.path.open("wb")
-                for early in chunks:
-                    file.write(early)
+                early = b"".join(chunks)
+                file.write(early)
+                if digested:
                     digest.update(early)
             if file is None:
                 chunks.append(chunk)
             else:
                 file.write(chunk)
-                digest.update(chunk)
+                if digested:
+                    digest.update(chunk)
     except BaseException:
         if body.path is not None:
             body.path.unlink(missing_ok=True)
