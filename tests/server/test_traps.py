@@ -628,3 +628,52 @@ def test_there_is_nothing_to_put_beside_an_experiment_that_is_not_there(world: W
     assert world.owner("PUT", address).status_code == 417
     assert world.owner("PUT", address, xsiType="xnat:mrScanData").status_code == 422
     assert world.owner("GET", f"/data/experiments/{world.session}/assessors").status_code == 404
+
+
+def test_a_session_is_not_renamed_to_where_files_were_left_behind(world: World) -> None:
+    old = "/data/projects/{P}/subjects/sub-01/experiments/old"
+    world.owner("PUT", old, xsiType="xnat:mrSessionData")
+    world.owner("PUT", f"{old}/resources/R/files/a.txt", b"x", inbody="true")
+    world.owner("DELETE", old)
+
+    assert world.owner("PUT", SESSION, label="old").status_code == 409
+    assert world.owner("GET", SESSION).status_code == 200
+
+
+def test_roles_are_given_by_any_name_of_a_group(world: World) -> None:
+    users = "/data/projects/{P}/users"
+    for group in ("member", "Members", f"{world.project}_member"):
+        assert world.owner("PUT", f"{users}/{group}/stranger@x,collaborator").status_code == 200
+        rows = {row["login"]: row["displayname"] for row in world.owner.rows(users)}
+        assert (rows["stranger"], rows["collaborator"]) == ("Members", "Members")
+        assert world.owner("DELETE", f"{users}/{group}/stranger").status_code == 200
+    assert "stranger" not in {row["login"] for row in world.owner.rows(users)}
+
+
+@pytest.mark.parametrize(
+    ("who", "method", "rest", "status", "kind"),
+    [
+        ("member", "PUT", "Owners/stranger", 403, "application/json"),
+        ("member", "DELETE", "Owners/owner", 403, "application/json"),
+        ("owner", "PUT", "Nobodies/stranger", 404, "text/html;charset=ISO-8859-1"),
+        ("owner", "DELETE", "Members/nobody", 404, "application/json"),
+        ("stranger", "DELETE", "Members/member", 404, "text/html;charset=utf-8"),
+    ],
+)
+def test_refused_roles(world: World, who: str, method: str, rest: str, status: int, kind: str) -> None:
+    answer = world.clients[who](method, f"/data/projects/{{P}}/users/{rest}")
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, kind)
+    assert {row["login"] for row in world.owner.rows("/data/projects/{P}/users")} == {"owner", "member", "collaborator"}
+
+
+def test_projects_can_be_posted(world: World) -> None:
+    name = f"{world.project}-posted"
+    headers = {"Content-Type": "text/xml"}
+
+    assert world.owner("POST", "/data/projects").status_code == 417
+    assert world.owner("POST", "/data/projects", ID="a.b").status_code == 417
+    made = world.owner("POST", "/data/projects", f'<xnat:Project {XNAT} ID="{name}"/>', headers=headers)
+    assert (made.status_code, made.headers["Location"]) == (200, f"{world.server.url}/data/projects/{name}")
+    world.owner("PUT", f"/data/projects/{name}/accessibility/private")
+    assert world.stranger("POST", "/data/projects", ID=name).status_code == 409

@@ -444,6 +444,8 @@ def _rename(call: Call, place: Place, label: str) -> Answer | None:
     check_label(label)
     files = call.site.files
     folders = (files.session_folder(existing.project, existing.label), files.session_folder(existing.project, label))
+    if any(path.is_file() for path in folders[1].rglob("*")):
+        raise refuse(409, "File system destination contains pre-existing files")
     with files.moving([folders]) as db:
         if records.experiment_by_label(db, existing.project, label):
             raise refuse(409, "Specified label is already in use.")

@@ -11,8 +11,22 @@ from .items import Item
 from .populate import Draft
 from .records import Project
 from .tables import table
-from .web import BAD_REQUEST, FORBIDDEN, HTML, NOT_FOUND, Answer, Call, empty, not_found, refuse, text
+from .web import (
+    BAD_REQUEST,
+    FORBIDDEN,
+    HTML,
+    NOT_FOUND,
+    Answer,
+    Call,
+    container_error,
+    empty,
+    not_found,
+    plain_part,
+    refuse,
+    text,
+)
 
+_TYPE = "xnat:projectData"
 _DEFAULT_COLUMNS = ("ID", "secondary_ID", "name", "description", "pi_firstname", "pi_lastname")
 _ACCESSIBILITY = ("public", "protected", "private")
 _SETTINGS = {"quarantine_code": "0", "prearchive_code": "4", "current_arc": "arc001", "scan_type_mapping": ""}
@@ -49,11 +63,12 @@ def put(call: Call, project: str, setting: str = "") -> Answer:
 
 def post(call: Call) -> Answer:
     """Create a project below the list of projects."""
-    name = call.query.get("ID") or call.query.get("xnat:projectData/ID")
+    draft = loading.load(call, shortcuts.PROJECT, data_type=_TYPE)
+    name = draft.item.text("ID") if draft else None
     if name is None:
-        raise refuse(417, "Need POST Contents")
+        raise refuse(417, "Requires XNAT ProjectData ID")
     with call.site.database.write() as db:
-        if finding.project(call, db, name) is not None:
+        if records.project_by_id(db, name) is not None:
             raise refuse(409, "Project already exists.")
         _save(call, db, name, None)
     uri = f"{call.base_url}/data/projects/{name}"
@@ -151,23 +166,39 @@ def users(call: Call, project: str) -> Answer:
 
 
 def put_user(call: Call, project: str, group: str, login: str) -> Answer:
-    """Give somebody a role; an unknown login changes nothing."""
+    """Give a role to those in a comma list of logins and addresses; unknown ones change nothing."""
     with call.site.database.write() as db:
-        found = _managed(call, db, project)
-        role = _role(found, group)
-        known = db.execute("SELECT 1 FROM user WHERE login = ?", (login,)).fetchone()
-        if role and known:
-            db.execute("INSERT OR REPLACE INTO role VALUES (?, ?, ?)", (found.id, login, role))
-        return _users_table(call, db, found.id)
+        found = finding.project(call, db, project)
+        role = _role(found, group) if found else None
+        if found is None or role is None:
+            raise not_found(NOT_FOUND)
+        allowed = rights.in_project(db, call.user, found).manage
+        for known in _logins(db, login) if allowed else ():
+            db.execute("INSERT OR REPLACE INTO role VALUES (?, ?, ?)", (found.id, known, role))
+        return _users_table(call, db, found.id, 200 if allowed else 403)
 
 
 def delete_user(call: Call, project: str, group: str, login: str) -> Answer:
-    """Take a role away."""
+    """Take a role away. What is wrong shows in the status alone, beside the table."""
     with call.site.database.write() as db:
-        found = _managed(call, db, project)
-        role = _role(found, group)
-        db.execute("DELETE FROM role WHERE project = ? AND login = ? AND role = ?", (found.id, login, role))
+        found = finding.project(call, db, project)
+        if found is None:
+            raise container_error(404)
+        role, known = _role(found, group), _logins(db, login)
+        if role is None or not known:
+            return _users_table(call, db, found.id, 404)
+        if not rights.in_project(db, call.user, found).manage:
+            return _users_table(call, db, found.id, 403)
+        for one in known:
+            db.execute("DELETE FROM role WHERE project = ? AND login = ? AND role = ?", (found.id, one, role))
         return _users_table(call, db, found.id)
+
+
+def _logins(db: sqlite3.Connection, names: str) -> list[str]:
+    """The users that are meant by logins and addresses."""
+    sql = "SELECT login FROM user WHERE login = :name OR email = :name"
+    wanted = [plain_part(name).strip() for name in names.split(",")]
+    return [row[0] for name in wanted for row in db.execute(sql, {"name": name})]
 
 
 def _set(db: sqlite3.Connection, found: Project, name: str, value: str = "") -> None:
@@ -192,11 +223,11 @@ def _check_edit(call: Call, db: sqlite3.Connection, found: Project) -> None:
 
 
 def _save(call: Call, db: sqlite3.Connection, name: str, found: Project | None) -> None:
-    draft = loading.load(
-        call, shortcuts.PROJECT, template=found.item if found else None, data_type="xnat:projectData"
-    ) or Draft(Item("xnat:projectData"))
+    draft = loading.load(call, shortcuts.PROJECT, template=found.item if found else None, data_type=_TYPE) or Draft(
+        Item(_TYPE)
+    )
     item = draft.item
-    if item.type != "xnat:projectData":
+    if item.type != _TYPE:
         raise refuse(422, "Only xnat:Project documents can be PUT to this address.")
     project_id = found.id if found else item.text("ID") or name
     asked = project_id if found else name
@@ -277,21 +308,13 @@ def forget_experiment(db: sqlite3.Connection, experiment: str) -> None:
     db.execute("DELETE FROM experiment WHERE id = ?", (experiment,))
 
 
-def _managed(call: Call, db: sqlite3.Connection, name: str) -> Project:
-    found = finding.project(call, db, name)
-    if found is None:
-        raise not_found(NOT_FOUND)
-    if not rights.in_project(db, call.user, found).manage:
-        raise refuse(403, FORBIDDEN)
-    return found
-
-
 def _role(found: Project, group: str) -> str | None:
-    names = {f"{found.id}_{ending}": role for role, ending in rights.ROLES.items()}
-    return group if group in rights.ROLES else names.get(group)
+    """The role that a group is for, by its name, the ending of that, or the name that is shown."""
+    names = ((role, (role, ending, f"{found.id}_{ending}")) for role, ending in rights.ROLES.items())
+    return next((role for role, known in names if group in known), None)
 
 
-def _users_table(call: Call, db: sqlite3.Connection, project: str) -> Answer:
+def _users_table(call: Call, db: sqlite3.Connection, project: str, status: int = 200) -> Answer:
     rows = [
         {
             "GROUP_ID": f"{project}_{rights.ROLES[row['role']]}",
@@ -302,12 +325,15 @@ def _users_table(call: Call, db: sqlite3.Connection, project: str) -> Answer:
             "login": row["login"],
         }
         for row in db.execute(
-            "SELECT r.role, u.* FROM role r JOIN user u ON u.login = r.login WHERE r.project = ? ORDER BY u.login",
+            "SELECT r.role, u.* FROM role r JOIN user u ON u.login = r.login "
+            "WHERE r.project = ? AND u.enabled ORDER BY u.login",
             (project,),
         )
     ]
     columns = ("GROUP_ID", "displayname", "login", "firstname", "lastname", "email")
-    return table(call.format, columns, rows)
+    answer = table(call.format, columns, rows)
+    answer.status = status
+    return answer
 
 
 def _with_uri(names: list[str]) -> list[str]:
