@@ -3,7 +3,7 @@
     python -m tools.bench_server [--sessions 3000]
 
 The server runs in a process of its own, and is asked over one connection by the plainest client there is, so that the
-figures are the server's. A process that listens for Linux's own account of its memory is needed for the last of them.
+figures are the server's. Its memory is what Linux says of it.
 """
 
 from __future__ import annotations
@@ -167,7 +167,10 @@ def measure(ask: Connection, process: int, sessions: int) -> None:
     labels = [f"s{number:06d}" for number in range(sessions)]
     report("memory with no session", resident(process), "MB")
     send(ask, labels[:10], 10**6)
-    report("import of 12 files, 1 MB, median", statistics.median(send(ask, labels[10:60], 10**6)) * 1000, "ms")
+    taken = send(ask, labels[10:60], 10**6)
+    report("import of 12 files, 1 MB, median", statistics.median(taken) * 1000, "ms")
+    # On a machine with other work, the quick ones say what the server needs.
+    report("import of 12 files, 1 MB, quickest tenth", statistics.quantiles(taken, n=10)[0] * 1000, "ms")
     send(ask, labels[60:LISTED], 1200)
     known = numbers(ask)
     report(f"listing {LISTED} sessions' files, {PORTION} a request", list_files(ask, known, PORTION), "s")
