@@ -240,7 +240,27 @@ def test_everything_that_is_wrong_is_said(kept: Path) -> None:
         f"wrong digest: {changed.relative_to(kept)}",
         f"not listed: {strange.relative_to(kept)}",
     }
-    assert "4 of its files" in done.stderr
+    assert "4 problems" in done.stderr
+
+
+def test_a_damaged_database_is_said_too(kept: Path) -> None:
+    database = kept / "archive.sqlite3"
+    for beside in kept.glob("archive.sqlite3-*"):
+        beside.unlink()
+    database.write_bytes(b"no database at all" * 1000)
+
+    done = check(kept)
+
+    assert done.returncode == 1
+    assert "damaged: archive.sqlite3" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_archive_that_cannot_be_read_is_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "archive.sqlite3").write_bytes(b"no database at all" * 1000)
+    assert run("serve", "--archive", tmp_path / "archive") == 2
+    assert "cannot be opened" in re.sub(r"\s+", " ", capsys.readouterr().err)
 
 
 def test_checking_makes_no_archive(tmp_path: Path) -> None:

@@ -263,6 +263,7 @@ def serve(
 
 def _examine(folder: Path) -> int:
     """Say what is wrong with an archive; the exit code."""
+    from xnat_bids_push.report import count
     from xnat_bids_push.serving import problems
 
     wrong = 0
@@ -270,7 +271,7 @@ def _examine(folder: Path) -> int:
         typer.echo(problem, err=True)
         wrong += 1
     if wrong:
-        typer.echo(f"Something is wrong with the local archive {folder}: {wrong} of its files", err=True)
+        typer.echo(f"Something is wrong with the local archive {folder}: {count(wrong, 'problem')}", err=True)
         return DIFFERS
     typer.echo(f"The local archive {folder} is whole: every file that it lists is there, unchanged")
     return OK

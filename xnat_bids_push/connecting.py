@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -98,6 +99,8 @@ def open_local(folder: Path, start: Callable[[Path], LocalServer]) -> Iterator[L
     except OSError as error:
         way_on = ": give another --port" if error.errno == errno.EADDRINUSE else ""
         raise ConfigError(f"the local archive {folder} cannot be opened: {error.strerror}{way_on}") from error
+    except sqlite3.DatabaseError as error:
+        raise ConfigError(f"the local archive {folder} cannot be opened: {error}") from error
     try:
         yield server
     finally:

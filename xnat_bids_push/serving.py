@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import sqlite3
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from xnat_bids_push.errors import ConfigError
 if TYPE_CHECKING:
     from xnat_bids_push.server import LocalServer
 
+DATABASE = "archive.sqlite3"
 IN_THE_CLEAR = (
     "Warning: other machines can reach this archive without TLS. Passwords and data travel in the clear: anybody on "
     "the way can read them."
@@ -77,9 +79,12 @@ def problems(folder: Path) -> Iterator[str]:
     from xnat_bids_push.server import check
 
     # Looking into a folder must not make an archive of it.
-    if not (folder / "archive.sqlite3").is_file():
+    if not (folder / DATABASE).is_file():
         raise ConfigError(f"there is no local archive in {folder}")
-    return map(str, check(folder))
+    try:
+        yield from map(str, check(folder))
+    except sqlite3.DatabaseError as error:
+        yield f"damaged: {DATABASE} ({error})"
 
 
 def _check(door: Door) -> None:
