@@ -28,7 +28,7 @@ $(VENV)/.venv:
 
 $(VENV)/.run: pyproject.toml $(VENV)/.venv
 	@echo "Installing bids2xnat"
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[sample]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.venv
@@ -77,7 +77,6 @@ lint: $(VENV)/.dev  ## style and layout of the code (ruff)
 
 types: $(VENV)/.dev  ## strict types (mypy)
 	$(BIN)/mypy
-	$(BIN)/mypy tools docs
 
 unit: $(VENV)/.dev  ## the tests alone, with branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term

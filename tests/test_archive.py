@@ -20,6 +20,7 @@ from xnat_bids_push.errors import AccessDenied, ConfigError, DatasetError, Rejec
 from xnat_bids_push.model import CreateSubject, Node, State
 from xnat_bids_push.pulling import pull
 from xnat_bids_push.pushing import Run, batches, push, verify
+from xnat_bids_push.removing import plan_removal, remove
 from xnat_bids_push.server import LocalServer
 
 
@@ -168,6 +169,18 @@ def test_a_member_pushes_sessions_and_is_told_of_the_project_files(
     assert [(str(one.node), one.denied) for one in report.failed] == [("project", True)]
     assert "may not write" in report.failed[0].failure
     assert {finding.state for finding in report.failed[0].findings} == {State.MISSING}
+
+
+def test_a_member_may_remove_nothing_and_is_told(
+    small_root: Path, server: LocalServer, project: str, open_project: Connect, people: People
+) -> None:
+    with open_project() as archive:
+        push(read(small_root), archive, pause=0)
+        people.add("member2", project, "Members")
+    with connect(server.url, project=project, user="member2", password=people.password) as archive:
+        report = remove(plan_removal(read(small_root), archive), archive)
+        assert set(archive.experiments()) == {"sub-01_MR", "sub-02_MR"}
+    assert report.denied >= 3
 
 
 def test_a_collaborator_may_write_nothing_and_is_told(

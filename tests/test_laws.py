@@ -85,6 +85,22 @@ def test_pull_after_push_is_the_identity_on_awkward_names(tmp_path: Path, open_p
     assert_round_trip(root, tmp_path / "out", open_project)
 
 
+def test_a_link_into_what_was_not_asked_for_comes_back_as_a_link(
+    small_root: Path, tmp_path: Path, open_project: Connect
+) -> None:
+    (small_root / "sourcedata/raw").mkdir(parents=True)
+    (small_root / "sourcedata/raw/a.txt").write_text("raw")
+    (small_root / "code").mkdir()
+    (small_root / "code/folder").symlink_to("../sourcedata/raw")
+    (small_root / "code/file").symlink_to("../sourcedata/raw/a.txt")
+    with open_project() as archive:
+        assert push(read(small_root), archive, pause=0).ok
+        assert pull(archive, tmp_path / "out").ok
+    came = tree(tmp_path / "out")
+    assert came["code/folder"] == ("link", "../sourcedata/raw", False)
+    assert came["code/file"] == ("file", b"raw", False)  # its content is here, and what it led to is not
+
+
 def test_git_annex_content_that_is_here_is_pushed_and_comes_back_as_files(
     tmp_path: Path, open_project: Connect
 ) -> None:
@@ -379,7 +395,10 @@ def test_other_peoples_data_is_neither_reported_nor_removed(
         push(read(small_root), archive, pause=0)
         _upload(server, theirs, b"GIF", content="ORIGINAL")
         assert verify(read(small_root), archive).ok
-        report = remove(plan_removal(read(small_root), archive), archive)
+        removals = list(plan_removal(read(small_root), archive))
+        [partial] = [one for one in removals if one.node.experiment == "sub-01_MR"]
+        assert sum(deletion.files for deletion in partial.deletions) == 6  # five of the dataset, one copy
+        report = remove(removals, archive)
         assert not report.ok
         assert set(archive.experiments()) == {"sub-01_MR"}
         left = archive.holdings(archive.experiments().values())["sub-01_MR"].files

@@ -321,8 +321,10 @@ def _ask(question: str, secret: bool) -> str:
 
 def _confirm(question: str) -> None:
     """Ask before something is deleted; a run without a terminal must say --yes."""
+    from xnat_bids_push.errors import ConfigError
+
     if not sys.stdin.isatty():
-        raise typer.BadParameter("nobody is there to be asked: say --yes")
+        raise ConfigError("nothing was deleted: nobody is there to be asked, so say --yes")
     typer.confirm(question, abort=True, err=True)
 
 

@@ -67,18 +67,24 @@ def pull(
     table = table or default_table()
     folder = _output(Path(out))
     report = Report(archive.server, archive.project)
+    for outcome in _outcomes(archive, folder, table):
+        report.add(outcome)
+        if on_outcome is not None:
+            on_outcome(outcome)
+    return report
+
+
+def _outcomes(archive: Archive, folder: Path, table: Table) -> Iterator[Outcome]:
+    """Node by node what became of it; at the end what became of links and empty folders, if not all is well."""
     marks: list[Mark] = []
+    empty = True
     with _workplace(folder) as partial:
         for holding, download in _holdings(archive, table):
-            outcome = _fetch(holding, download, folder, partial, table, marks)
-            report.add(outcome)
-            if on_outcome is not None:
-                on_outcome(outcome)
-    for outcome in _restore_marks(folder, marks):
-        report.add(outcome)
-    if not report.nodes:
-        report.add(Outcome(Node(), (), failure="the project holds nothing that a dataset can have put there"))
-    return report
+            empty = False
+            yield _fetch(holding, download, folder, partial, table, marks)
+    if empty:
+        yield Outcome(Node(), (), failure="the project holds nothing that a dataset can have put there")
+    yield from _restore_marks(folder, marks)
 
 
 def _output(folder: Path) -> Path:
@@ -325,8 +331,8 @@ def _restore_link(folder: Path, target: Path, mark: Mark) -> str:
     end = Path(os.path.normpath(target.parent / mark.target))
     if Path(mark.target).is_absolute() or not end.is_relative_to(folder):
         return f"is a link out of the dataset (to {mark.target}), and was not made"
-    if not end.exists():
-        return "" if target.exists() else f"is a link to {mark.target}, which was not pulled"
+    if target.exists() and not end.exists():
+        return ""  # the content is here, and what it was a link to is not: a file is the better half
     if target.exists() and not (end.is_file() and filecmp.cmp(target, end, shallow=False)):
         return f"is a link to {mark.target}, which has another content: it was written as a file"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.dataset import Dataset
-from xnat_bids_push.errors import ArchiveError
+from xnat_bids_push.errors import AccessDenied, ArchiveError
 from xnat_bids_push.model import Address, Node, NodePlan, Outcome, Parcel, State
 from xnat_bids_push.pushing import Run, batches, healthy
 from xnat_bids_push.report import Report
@@ -20,11 +20,16 @@ from xnat_bids_push.report import Report
 
 @dataclass(frozen=True, slots=True, order=True)
 class Deletion:
-    """One thing to delete: a resource, or with `resource` empty a whole scan, or with both empty the whole node."""
+    """One thing to delete: a resource, or with `resource` empty a whole scan, or with both empty the whole node.
+
+    Args:
+        files: how many files go with it.
+    """
 
     node: Node
     scan: str = ""
     resource: str = ""
+    files: int = 0
 
     def __str__(self) -> str:
         parts = [str(self.node), self.scan, self.resource]
@@ -33,11 +38,10 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What is deleted at one node, how many files that is, and what stays, with the reason."""
+    """What is deleted at one node, and what stays, with the reason."""
 
     node: Node
     deletions: tuple[Deletion, ...]
-    files: int
     kept: tuple[str, ...] = ()
 
 
@@ -58,7 +62,7 @@ def plan_removal(dataset: Dataset, archive: Archive) -> Iterator[Removal]:
             subjects.add(parcel.node.subject)
             yield _node_removal(parcel, plan, stored, archive)
     for label in sorted(subjects & archive.subjects().keys() - {""}):
-        yield Removal(Node(label), (Deletion(Node(label)),), 0)
+        yield Removal(Node(label), (Deletion(Node(label)),))
 
 
 def remove(
@@ -83,7 +87,8 @@ def _remove(removal: Removal, archive: Archive) -> Outcome:
         for deletion in removal.deletions:
             _delete(deletion, archive)
     except ArchiveError as error:
-        return Outcome(removal.node, (), failure=f"could not be removed: {error}")
+        denied = isinstance(error, AccessDenied)
+        return Outcome(removal.node, (), failure=f"could not be removed: {error}", denied=denied)
     return Outcome(removal.node, (), failure="; ".join(removal.kept))
 
 
@@ -101,25 +106,24 @@ def _delete(deletion: Deletion, archive: Archive) -> None:
 def _node_removal(parcel: Parcel, plan: NodePlan, stored: Sequence[Address], archive: Archive) -> Removal:
     """What goes at one node: all of an experiment, or the resources that are wholly ours."""
     if plan.obstacle:
-        return Removal(parcel.node, (), 0, (plan.obstacle,))
+        return Removal(parcel.node, (), (plan.obstacle,))
     proven = {finding.address for finding in plan.findings if finding.state is State.SAME}
     reasons = [f"{address} is not the dataset's, and stays" for address in stored if address not in proven]
     if parcel.node.experiment:
         foreign = archive.foreign_contents(parcel.node, {scan.id for scan in parcel.scans})
         reasons += [f"{what} is not the dataset's, and stays" for what in foreign]
         if not reasons:
-            return Removal(parcel.node, (Deletion(parcel.node),), len(stored))
-    groups = _groups(stored, proven)
-    deletions = [deletion for deletion, files in sorted(groups.items()) if files <= proven]
-    number = sum(len(groups[deletion]) for deletion in deletions)
-    return Removal(parcel.node, tuple(deletions), number, tuple(reasons))
+            return Removal(parcel.node, (Deletion(parcel.node, files=len(stored)),))
+    return Removal(parcel.node, tuple(_partial_deletions(stored, proven)), tuple(reasons))
 
 
-def _groups(stored: Sequence[Address], proven: Set[Address]) -> dict[Deletion, set[Address]]:
-    """The files of each thing that can be deleted: of a whole scan where all of it is ours, else of each resource."""
+def _partial_deletions(stored: Sequence[Address], proven: Set[Address]) -> Iterator[Deletion]:
+    """What of a node can go if not all of it can: whole scans where all of a scan is ours, else whole resources."""
     mixed = {address.scan for address in stored if address not in proven}
-    groups: dict[Deletion, set[Address]] = defaultdict(set)
+    groups: dict[tuple[str, str], set[Address]] = defaultdict(set)
     for address in stored:
         resource = address.resource if not address.scan or address.scan in mixed else ""
-        groups[Deletion(address.node, address.scan, resource)].add(address)
-    return groups
+        groups[address.scan, resource].add(address)
+    for (scan, resource), files in sorted(groups.items()):
+        if files <= proven:
+            yield Deletion(stored[0].node, scan, resource, len(files))

@@ -208,9 +208,9 @@ class Screen:
             for deletion in removal.deletions:
                 number += 1
                 if self._json:
-                    self._print_json({"event": "delete", "what": str(deletion), "files": removal.files})
-                elif removal.files:
-                    self.say(f"- {deletion}  {count(removal.files, 'file')}")
+                    self._print_json({"event": "delete", "what": str(deletion), "files": deletion.files})
+                elif deletion.files:
+                    self.say(f"- {deletion}  {count(deletion.files, 'file')}")
                 else:
                     self.say(f"- subject {deletion}, if it is bare by then")
             for reason in removal.kept:
@@ -259,7 +259,9 @@ def _not_well(report: Report, verb: str) -> str:
     words[0] += f": {files}." if files else "."
     if states[State.DIFFERS] or states[State.EXTRA]:
         words.append("What differs, or is not the dataset's, was left as it is.")
-    if states[State.MISSING] or states[State.UNPROVEN]:
+    if report.denied:
+        words.append("For some of it you lack the right: ask an owner of the project.")
+    if report.denied < report.problems and (states[State.MISSING] or states[State.UNPROVEN]):
         words.append(_WAY_ON[verb])
     return " ".join(words).rstrip()
 
