@@ -172,6 +172,10 @@ def test_alias_tokens(world: World) -> None:
         assert client("GET", "/data/auth").text == "User 'owner' is logged in"
     address = f"{alias}/{secret}"
     assert world.owner("GET", f"/data/services/tokens/validate/{address}").json() == {"valid": "owner"}
+    assert world.owner("GET", f"/data/services/tokens/validate/{alias}/wrong").json() == {}
+    assert world.owner("GET", f"/data/services/tokens/validate/{alias}").status_code == 401
+    assert world.admin("GET", "/data/services/tokens/issue/user/nobody").status_code == 400
+    assert world.owner("GET", "/data/services/tokens/eat").status_code == 400
     assert world.owner("GET", f"/data/services/tokens/invalidate/{address}").status_code == 200
     assert world.owner("GET", f"/data/services/tokens/validate/{address}").status_code == 404
     with Client(world.server.url, (alias, secret)) as client:

@@ -192,6 +192,17 @@ def test_a_refresh_lists_what_was_left_behind(world: World) -> None:
     assert world.names() == {"a.txt": "5"}
 
 
+@pytest.mark.parametrize("how", [{"options": "append,populateStats"}, {"append": "true", "populateStats": "yes"}])
+def test_refreshes_take_their_options_together_or_one_by_one(world: World, how: dict[str, str]) -> None:
+    world.upload("a.txt")
+    world.owner("DELETE", f"{world.files}/a.txt", removeFiles="false")
+
+    address = f"{world.scan}/resources/NIFTI".replace("/data", "/archive")
+    assert world.owner("POST", "/data/services/refresh/catalog", resource=address, **how).status_code == 200
+    assert world.names() == {"a.txt": "5"}
+    assert [row["file_count"] for row in world.owner.rows(f"{world.scan}/resources")] == ["1"]
+
+
 def test_a_resource_is_always_deleted_with_its_files(world: World) -> None:
     world.upload("a.txt")
     world.owner("DELETE", f"{world.scan}/resources/NIFTI")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import UTC, datetime
 from typing import Final
@@ -13,6 +14,7 @@ from .tables import table, to_json
 from .web import BAD_REQUEST, FORBIDDEN, JSON, XAPI_JSON, Answer, Call, empty, not_found, refuse, text
 
 _COOKIE: Final = "JSESSIONID"
+_ALIAS: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def session_cookie(call: Call, name: str) -> list[tuple[str, str]]:
@@ -65,11 +67,10 @@ def who(call: Call) -> Answer:
 
 def issue_token(call: Call, login: str | None = None) -> Answer:
     """A pair of words to log in with for some days."""
-    if login not in (None, call.user.login) and not call.user.admin:
-        raise refuse(403, FORBIDDEN)
     owner = login or call.user.login
+    _only_for(call, owner)
     if call.site.accounts.profile(owner) is None:
-        raise not_found()
+        raise refuse(400, f"An error occurred retrieving the user: {owner}")
     alias, secret, expires = call.site.accounts.issue_token(owner)
     expiration = datetime.fromtimestamp(expires, UTC)
     token = {
@@ -83,10 +84,13 @@ def issue_token(call: Call, login: str | None = None) -> Answer:
     return Answer(200, to_json(token), JSON)
 
 
-def validate_token(call: Call, alias: str, secret: str) -> Answer:
-    """Whose token it is."""
+def validate_token(call: Call, alias: str, secret: str = "") -> Answer:
+    """Whose token it is; nobody's, if the secret is wrong."""
     _own_token(call, alias)
-    return Answer(200, to_json({"valid": call.site.accounts.token_user(alias, secret)}), JSON)
+    if not secret:
+        raise refuse(401, "You must specify both token and secret to validate a token.")
+    owner = call.site.accounts.token_user(alias, secret)
+    return Answer(200, to_json({} if owner is None else {"valid": owner}), JSON)
 
 
 def invalidate_token(call: Call, alias: str, secret: str = "") -> Answer:
@@ -96,10 +100,20 @@ def invalidate_token(call: Call, alias: str, secret: str = "") -> Answer:
     return Answer(200, to_json({"result": "OK"}), JSON)
 
 
+def unknown_operation(call: Call, operation: str) -> Answer:
+    """Nothing else can be done with tokens."""
+    raise refuse(400, f"Unknown operation: {operation}")
+
+
 def _own_token(call: Call, alias: str) -> None:
     owner = call.site.accounts.token_owner(alias)
     if owner is None:
-        raise not_found(f"Can't find an alias token with the alias {alias}")
+        what = "alias" if _ALIAS.fullmatch(alias) else "ID"
+        raise not_found(f"Can't find an alias token with the {what} {alias}")
+    _only_for(call, owner)
+
+
+def _only_for(call: Call, owner: str) -> None:
     if owner != call.user.login and not call.user.admin:
         raise refuse(403, "Non-admin users can only request operations on alias tokens for their own account")
 

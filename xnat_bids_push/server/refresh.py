@@ -16,6 +16,7 @@ from .records import Entry, Resource
 from .web import BAD_REQUEST, Answer, Call, empty, not_found, refuse
 
 _CHUNK: Final = 1024 * 1024
+_OPTIONS: Final = ("append", "checksum", "delete", "populateStats")
 _ADDRESS: Final = re.compile(
     r"(?:/data)?(?:/archive)?"
     r"(?:/projects/(?P<project>[^/]+))?(?:/subjects/(?P<subject>[^/]+))?(?:/experiments/(?P<experiment>[^/]+))?"
@@ -28,6 +29,7 @@ def run(call: Call) -> Answer:
     values = [*call.values, *_form(call)]
     wanted = [text for key, text in values if key == "resource"]
     options = {name for key, text in values if key == "options" for name in text.split(",") if name}
+    options |= {key for key, text in values if key in _OPTIONS and text.lower() not in ("false", "0")}
     if not wanted:
         raise refuse(400, BAD_REQUEST)
     for found in [found for address in wanted for found in _found(call, address)]:
