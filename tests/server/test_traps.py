@@ -52,6 +52,18 @@ def test_a_typo_in_the_subject_makes_a_subject(world: World) -> None:
     assert {row["label"] for row in world.owner.rows("/data/projects/{P}/subjects")} == {"sub-01", "sub01"}
 
 
+@pytest.mark.parametrize(("label", "query", "status"), [("x", {"date": "never"}, 400), ("a.b", {}, 500)])
+def test_a_subject_that_was_made_for_a_refused_session_stays(
+    world: World, label: str, query: dict[str, str], status: int
+) -> None:
+    address = f"/data/projects/{{P}}/subjects/new/experiments/{label}"
+
+    assert world.owner("PUT", address, xsiType="xnat:mrSessionData", **query).status_code == status
+
+    assert world.owner("GET", "/data/projects/{P}/subjects/new").status_code == 200
+    assert len(world.owner.rows("/data/projects/{P}/experiments")) == 1
+
+
 def test_the_label_in_a_document_beats_the_address(world: World) -> None:
     age = '<xnat:demographics xsi:type="xnat:demographicData"><xnat:age>3</xnat:age></xnat:demographics>'
     document = f'<xnat:Subject {XNAT} label="sub-01">{age}</xnat:Subject>'

@@ -48,8 +48,17 @@ def put(call: Call, experiment: str, project: str | None = None, subject: str | 
         renamed = _rename(call, place, str(call.query["label"]))
         if renamed is not None:
             return renamed
+    refused = None
     with call.site.database.write() as db:
-        saved, is_new, gone = _save(call, db, place)
+        db.execute("SAVEPOINT owner")
+        try:
+            saved, is_new, gone = _save(call, db, place)
+        except Refusal as refusal:
+            # A subject that was made for the experiment stays, whatever becomes of the latter.
+            db.execute("ROLLBACK TO owner")
+            refused = refusal
+    if refused is not None:
+        raise refused
     if gone:
         with call.site.files.removing(gone):
             pass
@@ -256,6 +265,7 @@ def _save(call: Call, db: sqlite3.Connection, place: Place) -> tuple[str, bool, 
     label = draft.item.text("label") or (existing.label if existing else place.experiment)
     existing = existing or _matching(call, db, draft.item, within, label)
     owner = _subject_for(call, db, place, draft.item, within, existing)
+    db.execute("SAVEPOINT owner")
     if existing is None:
         # Only the addresses below a subject insist on one.
         if owner is None and place.subject is not None:
