@@ -110,6 +110,31 @@ def test_listings_can_be_filtered(full: World) -> None:
     assert full.owner.rows("/data/projects/{P}/experiments", subject_label="other") == []
 
 
+@pytest.mark.parametrize(("query", "expected"), [("limit=1", 1), ("limit=2&offset=2", 1), ("limit=*&offset=1", 3)])
+def test_listings_can_be_fetched_in_parts(world: World, query: str, expected: int) -> None:
+    for name in ("a", "b"):
+        world.owner("PUT", f"/data/projects/{{P}}/subjects/{name}/experiments/{name}", xsiType="xnat:mrSessionData")
+
+    subjects = world.owner("GET", f"/data/projects/{{P}}/subjects?{query}").json()["ResultSet"]
+    assert (len(subjects["Result"]), subjects["totalRecords"]) == (expected, str(expected))
+    experiments = world.owner("GET", f"/data/projects/{{P}}/experiments?{query}").json()["ResultSet"]
+    assert (len(experiments["Result"]), "totalRecords" in experiments) == (expected, False)
+    assert world.owner("GET", "/data/experiments?limit=few").status_code == 500
+
+
+def test_the_listing_of_the_site_shows_subjects_of_sessions(world: World) -> None:
+    (row,) = world.owner.rows("/data/experiments", project=world.project, xsiType="xnat:mrSessionData")
+    assert (row["subject_ID"], row["subject_label"]) == (world.subject, "sub-01")
+    (row,) = world.owner.rows("/data/experiments", project=world.project)
+    assert "subject_ID" not in row
+
+
+def test_tags_can_be_given_one_by_one(world: World) -> None:
+    world.upload("a.txt?tags=x&tags=y")
+
+    assert [row["file_tags"] for row in world.owner.rows(world.files)] == ["x,y"]
+
+
 def test_parts_of_files_can_be_fetched(full: World) -> None:
     part = full.owner("GET", f"{full.files}/dir/a.txt", headers={"Range": "bytes=-3"})
 

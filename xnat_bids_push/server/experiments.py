@@ -14,7 +14,7 @@ from .populate import Draft
 from .projects import forget_experiment
 from .records import Experiment, Project, Subject
 from .subjects import add_share, check_label, create_for, projects_table, unshare
-from .tables import table
+from .tables import is_paged, page, table
 from .web import BAD_REQUEST, NOT_FOUND, Answer, Call, Refusal, empty, failed, not_found, refuse, text
 
 _MISSING: Final = "Unable to find the specified experiment."
@@ -482,7 +482,8 @@ def _move(call: Call, found: Experiment, other: Project) -> Answer:
 
 def _table(call: Call, db: sqlite3.Connection, found: Sequence[tuple[Experiment, str]], default: str) -> Answer:
     known = {**listings.paths_of(shortcuts.EXPERIMENT), **_JOINED}
-    names = [name for name in listings.requested(call.get("columns"), _DEFAULT_COLUMNS, known) if name != "URI"]
+    asked = call.get("columns")
+    names = [name for name in listings.requested(asked, _DEFAULT_COLUMNS, known) if name != "URI"]
     if call.get("xsiType") is None:
         names = [name for name in names if not _needs_type(name)]
     filters = {name: call.query[name] for name in call.query if (name in known and name != "xsiType") or "/" in name}
@@ -490,6 +491,9 @@ def _table(call: Call, db: sqlite3.Connection, found: Sequence[tuple[Experiment,
     root = kind if kind and "," not in kind else listings.root_of(default, [*names, *filters], known)
     if schema.type_named(root) is None:
         raise failed()
+    # The listing of the whole site shows the subject as soon as it is known that there is one.
+    if asked in (None, "DEFAULT") and default == "xnat:experimentData" and schema.extends(root, _ASSESSOR):
+        names += ["subject_ID", "subject_label"]
     names = _with_internal(names, root, default, known, typed=kind is not None)
     rows = [
         row
@@ -498,7 +502,7 @@ def _table(call: Call, db: sqlite3.Connection, found: Sequence[tuple[Experiment,
         for row in _rows(db, experiment, label, names, filters, known)
     ]
     columns = list(dict.fromkeys([*(listings.column_name(name, known) for name in names), "URI"]))
-    return table(call.format, columns, rows)
+    return table(call.format, columns, page(call, rows), total=not is_paged(call))
 
 
 def _needs_type(name: str) -> bool:

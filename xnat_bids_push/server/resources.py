@@ -152,9 +152,11 @@ def make(call: Call, db: sqlite3.Connection, spot: Spot, label: str, *, explicit
     """
     owner = spot.owner
     item = Item("xnat:resourceCatalog", {"label": label})
-    for name in ("format", "content", "tags", "description"):
+    for name in ("format", "content", "description"):
         if call.query.get(name):
             item.fields[name] = call.query[name]
+    if call.joined("tags"):
+        item.fields["tags"] = call.joined("tags")
     if owner.scan is not None and not records.resources_of(db, owner):
         item.fields.setdefault("content", "RAW")
     stem = spot.scans[0].id if explicit and spot.in_scan else label

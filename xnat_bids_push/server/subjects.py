@@ -13,7 +13,7 @@ from .items import Item
 from .populate import Draft
 from .projects import forget_experiment, forget_subject
 from .records import Project, Subject
-from .tables import table
+from .tables import page, table
 from .web import BAD_REQUEST, Answer, Call, empty, failed, not_found, refuse, text
 
 _TYPE: Final = "xnat:subjectData"
@@ -138,7 +138,7 @@ def listing(call: Call, project: str | None = None) -> Answer:
     names = [name for name in names if name != "URI"]
     rows = _rows(call, found, names, known)
     columns = list(dict.fromkeys([*(listings.column_name(name, known) for name in names), "URI"]))
-    return table(call.format, columns, rows)
+    return table(call.format, columns, page(call, rows))
 
 
 def share(call: Call, subject: str, target: str, project: str | None = None) -> Answer:

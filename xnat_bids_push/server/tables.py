@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 from xml.sax.saxutils import escape
 
-from .web import JSON, Answer
+from .web import JSON, Answer, Call, failed
 
 Row = Mapping[str, str]
+_PAGE: Final = 100
 
 
 def table(kind: str | None, columns: Sequence[str], rows: Sequence[Row], *, total: bool = True) -> Answer:
@@ -23,6 +26,22 @@ def table(kind: str | None, columns: Sequence[str], rows: Sequence[Row], *, tota
     if total:
         result["totalRecords"] = str(len(rows))
     return Answer(200, to_json({"ResultSet": result}), JSON)
+
+
+def page(call: Call, rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows that ``limit`` and ``offset`` ask for; a star stands for all."""
+    sent = call.get("offset") or "0", call.get("limit") or str(_PAGE)
+    if not is_paged(call) or "*" in sent:
+        return rows
+    if not all(re.fullmatch(r"\d{1,18}", text, re.ASCII) for text in sent):
+        raise failed()
+    first, size = map(int, sent)
+    return rows[first : first + size] if first or size else rows
+
+
+def is_paged(call: Call) -> bool:
+    """Whether only a part of the rows is wanted."""
+    return call.get("limit") is not None or call.get("offset") is not None
 
 
 def to_json(value: object) -> bytes:

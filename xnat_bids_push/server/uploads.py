@@ -234,7 +234,7 @@ def _placement(call: Call, resource: Resource, folder: Path, file: Received, nam
         file.md5,
         call.query.get("format") or None,
         call.query.get("content") or None,
-        call.query.get("tags") or None,
+        call.joined("tags") or None,
         call.query.get("description") or None,
     )
     return Placement(file.staged, target, entry, call.flag("overwrite"))
@@ -270,8 +270,8 @@ def _list(call: Call, db: sqlite3.Connection, resource: Resource, placed: list[P
         "description = coalesce(?, description) WHERE key = ?",
         (*(call.query.get(name) or None for name in ("format", "content", "description")), resource.key),
     )
-    if call.query.get("tags"):
-        _add_tags(db, resource, call.query["tags"])
+    if call.joined("tags"):
+        _add_tags(db, resource, call.joined("tags"))
     if call.flag("update-stats", default=True):
         records.count_files(db, resource.key)
 

@@ -114,6 +114,10 @@ class Call:
         """A query value as it was sent."""
         return next((text for key, text in self.values if key == name), None)
 
+    def joined(self, name: str) -> str:
+        """All values of a query field as XNAT stores them, with commas between them."""
+        return ",".join(escaped(text) for key, text in self.values if key == name and text)
+
     def flag(self, name: str, *, default: bool = False) -> bool:
         """A switch in the query: everything but ``false`` and ``0`` is true."""
         text = self.get(name)
