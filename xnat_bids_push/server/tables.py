@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 from xml.sax.saxutils import escape
 
 from .web import JSON, Answer, Call, failed
 
 Row = Mapping[str, str]
+
+_AT_ONCE: Final = 1000
+"""Rows that are turned into text together; a longer listing is sent piece by piece."""
+
 _PAGE: Final = 100
 
 
@@ -22,10 +26,17 @@ def table(kind: str | None, columns: Sequence[str], rows: Sequence[Row], *, tota
         return Answer(200, _xml(columns, rows).encode(), "text/xml")
     if kind == "html":
         return Answer(200, _html(columns, rows).encode(), "text/html")
-    result: dict[str, object] = {"Result": [{name: row.get(name, "") for name in columns} for row in rows]}
-    if total:
-        result["totalRecords"] = str(len(rows))
-    return Answer(200, to_json({"ResultSet": result}), JSON)
+    pieces = _json(columns, rows, total=total)
+    return Answer(200, pieces if len(rows) > _AT_ONCE else b"".join(pieces), JSON)
+
+
+def _json(columns: Sequence[str], rows: Sequence[Row], *, total: bool) -> Iterator[bytes]:
+    """A listing as JSON, some rows at a time: that of many sessions' files is never held as one text."""
+    yield b'{"ResultSet":{"Result":['
+    for start in range(0, len(rows), _AT_ONCE):
+        some = [{name: row.get(name, "") for name in columns} for row in rows[start : start + _AT_ONCE]]
+        yield (b"," if start else b"") + to_json(some)[1:-1]
+    yield b"]" + (f',"totalRecords":"{len(rows)}"'.encode() if total else b"") + b"}}"
 
 
 def page(call: Call, rows: Sequence[Row]) -> Sequence[Row]:
