@@ -135,6 +135,19 @@ def test_tags_can_be_given_one_by_one(world: World) -> None:
     assert [row["file_tags"] for row in world.owner.rows(world.files)] == ["x,y"]
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("*/*", "text/html"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9", "text/html"),
+        ("text/xml", "text/xml"),
+        ("application/json", "application/json"),
+    ],
+)
+def test_the_first_accepted_type_counts(world: World, accept: str, kind: str) -> None:
+    assert world.owner("GET", world.scan, headers={"Accept": accept}).headers["Content-Type"] == kind
+
+
 def test_parts_of_files_can_be_fetched(full: World) -> None:
     part = full.owner("GET", f"{full.files}/dir/a.txt", headers={"Range": "bytes=-3"})
 

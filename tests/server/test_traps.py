@@ -513,6 +513,16 @@ def test_unknown_ids_of_a_list_are_skipped(world: World) -> None:
     assert world.owner("GET", "/data/experiments/NOPE/resources").status_code == 404
 
 
+@pytest.mark.parametrize("rest", ["scans/ALL/files", "scans/*/resources/NIFTI/files", "scans/9/files"])
+def test_head_needs_exactly_one_scan(world: World, rest: str) -> None:
+    world.upload("a.txt")
+    world.owner("PUT", f"/data/experiments/{world.session}/scans/2", xsiType="xnat:mrScanData")
+
+    assert world.owner("HEAD", f"/data/experiments/{world.session}/{rest}").status_code == 404
+    assert world.owner("HEAD", f"/data/experiments/NOPE/{rest}").status_code == 404
+    assert world.owner("HEAD", f"{world.files}/a.txt").status_code == 200
+
+
 def test_scan_columns_give_a_row_for_each_scan(world: World) -> None:
     world.owner("PUT", f"/data/experiments/{world.session}/scans/2", xsiType="xnat:mrScanData", type="bold")
     world.owner("PUT", "/data/projects/{P}/subjects/sub-01/experiments/none", xsiType="xnat:mrSessionData")
@@ -670,7 +680,7 @@ def test_roles_are_given_by_any_name_of_a_group(world: World) -> None:
         rows = {row["login"]: row["displayname"] for row in world.owner.rows(users)}
         assert (rows["stranger"], rows["collaborator"]) == ("Members", "Members")
         assert world.owner("DELETE", f"{users}/{group}/stranger").status_code == 200
-    assert "stranger" not in {row["login"] for row in world.owner.rows(users)}
+    assert "stranger" not in {row["login"] for row in world.owner.rows(f"{users}/Members/member")}
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,7 @@ class Archive:
                 arrived,
                 str(request.base_url).rstrip("/"),
                 session,
+                head=method == "HEAD",
             )
             answer = await self._run(_answer, call, found)
             if is_new or path == "/data/JSESSION":

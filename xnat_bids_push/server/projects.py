@@ -154,8 +154,8 @@ def put_accessibility(call: Call, project: str, wanted: str) -> Answer:
     return text(chosen)
 
 
-def users(call: Call, project: str) -> Answer:
-    """The people of a project."""
+def users(call: Call, project: str, **_: str) -> Answer:
+    """The people of a project, whoever is named in the address."""
     with call.site.database.read() as db:
         found = finding.project(call, db, project)
         if found is None:

@@ -70,8 +70,8 @@ def find(
     experiment: str | None = None,
     scan: str | None = None,
 ) -> Spot:
-    """What an address means. Reading may mean several sessions and scans; writing must mean exactly one."""
-    reading = call.method == "GET"
+    """What an address means. GET may mean several sessions and scans; everything else, HEAD too, exactly one."""
+    reading = call.method == "GET" and not call.head
     spot = Spot(in_session=experiment is not None, in_scan=scan is not None)
     if project is not None:
         spot.project = finding.project(call, db, project)

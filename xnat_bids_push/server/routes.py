@@ -143,7 +143,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     route(f"/data{_P}/accessibility", GET=projects.get_accessibility),
     route(f"/data{_P}/accessibility/{{wanted}}", GET=projects.get_accessibility, PUT=projects.put_accessibility),
     route(f"/data{_P}/users", GET=projects.users),
-    route(f"/data{_P}/users/{{group}}/{{login}}", PUT=projects.put_user, DELETE=projects.delete_user),
+    route(
+        f"/data{_P}/users/{{group}}/{{login}}", GET=projects.users, PUT=projects.put_user, DELETE=projects.delete_user
+    ),
     *_files(_P),
     # Subjects
     route("/data/subjects", GET=subjects.listing),

@@ -91,6 +91,8 @@ class Call:
     base_url: str = ""
     session: str = ""
     """The name of the login session."""
+    head: bool = False
+    """Whether only the headers of what GET answers are wanted."""
     _fields: dict[str, str] | None = None
     _values: list[tuple[str, str]] | None = None
 
@@ -135,12 +137,17 @@ class Call:
         if named is not None:
             return named.lower()
         accept = self.headers.get("accept", "").lower()
-        for part, name in (("application/json", "json"), ("text/csv", "csv"), ("/xml", "xml")):
-            if part in accept:
-                return name
-        return None
+        found = {accept.find(part): name for part, name in _ACCEPTED if part in accept}
+        return found[min(found)] if found else None
 
 
+_ACCEPTED: Final = (
+    ("text/html", "html"),
+    ("application/json", "json"),
+    ("text/csv", "csv"),
+    ("text/xml", "xml"),
+    ("application/xml", "xml"),
+)
 Handler = Callable[..., Answer]
 
 
