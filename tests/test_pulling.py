@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,23 @@ def test_what_is_in_the_folder_and_differs_stays(small_root: Path, tmp_path: Pat
     with open_project() as archive:
         assert pull(archive, out).ok
     assert tree(out) == tree(small_root)
+
+
+def test_of_a_file_that_moved_the_newer_place_counts(small_root: Path, tmp_path: Path, open_project: Connect) -> None:
+    """The session's table moves to its MR experiment, which comes later than its EEG; the old copy stays behind."""
+    for folder in ("anat", "func"):
+        shutil.move(small_root / "sub-01" / folder, tmp_path / folder)
+    (small_root / "sub-01/eeg").mkdir()
+    (small_root / "sub-01/eeg/sub-01_task-a_eeg.edf").write_text("EDF")
+    with open_project() as archive:
+        push(read(small_root), archive, pause=0)
+        for folder in ("anat", "func"):
+            shutil.move(tmp_path / folder, small_root / "sub-01" / folder)
+        (small_root / "sub-01/sub-01_scans.tsv").write_text("filename\nmore\n")
+        [behind] = push(read(small_root), archive, pause=0).failed
+        assert [f.reason for f in behind.findings if f.state is not State.SAME] == ["the dataset has no such file here"]
+        assert pull(archive, tmp_path / "out").ok
+    assert tree(tmp_path / "out") == tree(small_root)
 
 
 def test_bytes_that_rot_in_the_archive_are_noticed(tmp_path: Path) -> None:

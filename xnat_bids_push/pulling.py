@@ -16,6 +16,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -76,15 +77,15 @@ def pull(
 
 def _outcomes(archive: Archive, folder: Path, table: Table) -> Iterator[Outcome]:
     """Node by node what became of it; at the end what became of links and empty folders, if not all is well."""
-    marks: list[Mark] = []
     empty = True
     with _workplace(folder) as partial:
+        landing = _Landing(folder, partial, table)
         for holding, download in _holdings(archive, table):
             empty = False
-            yield _fetch(holding, download, folder, partial, table, marks)
+            yield _fetch(holding, download, landing)
     if empty:
         yield Outcome(Node(), (), failure="the project holds nothing that a dataset can have put there")
-    yield from _restore_marks(folder, marks)
+    yield from _restore_marks(folder, landing.marks)
 
 
 def _output(folder: Path) -> Path:
@@ -111,21 +112,43 @@ def _workplace(folder: Path) -> Iterator[Path]:
 _Download = Callable[[IO[bytes]], None]
 
 
+@dataclass(slots=True)
+class _Landing:
+    """Where a pull's files land, and what it has to remember from node to node.
+
+    Args:
+        marks: what the manifests say.
+        taken: paths of files that belong to no scan and have come: an older copy elsewhere does not count.
+    """
+
+    folder: Path
+    partial: Path
+    table: Table
+    marks: list[Mark] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
+
+
 def _holdings(archive: Archive, table: Table) -> Iterator[tuple[Holding, _Download]]:
-    """Everything that the project holds and our table knows, node by node, and how to get it."""
+    """Everything that the project holds and our table knows, node by node, and how to get it.
+
+    The order is that in which nodes are the homes of what several could hold: a session's first modality first, and
+    the subject last. The first one's copy is the one that a push would look at.
+    """
     yield from _node_holding(archive, Node())
-    for label in sorted(archive.subjects()):
-        if folder_of(Node(label), table) is not None:
-            yield from _node_holding(archive, Node(label))
+    order = list(table.modalities)
+    found = ((folder_of(Node(one.subject, one.label), table), one) for one in archive.experiments().values())
     ours = sorted(
-        (one for one in archive.experiments().values() if folder_of(Node(one.subject, one.label), table) is not None),
-        key=lambda one: one.label,
+        ((folder, order.index(one.label.rpartition("_")[2]), one) for folder, one in found if folder is not None),
+        key=lambda row: row[:2],
     )
     for start in range(0, len(ours), _BATCH):
-        batch = ours[start : start + _BATCH]
+        batch = [one for _, _, one in ours[start : start + _BATCH]]
         holdings = archive.holdings(batch)
         for one in batch:
             yield holdings[one.label], _experiment_download(archive, one)
+    for label in archive.subjects():
+        if folder_of(Node(label), table) is not None:
+            yield from _node_holding(archive, Node(label))
 
 
 def _node_holding(archive: Archive, node: Node) -> Iterator[tuple[Holding, _Download]]:
@@ -141,12 +164,14 @@ def _experiment_download(archive: Archive, experiment: Experiment) -> _Download:
 # ------------------------------------------------------------------ one node
 
 
-def _fetch(
-    holding: Holding, download: _Download, folder: Path, partial: Path, table: Table, marks: list[Mark]
-) -> Outcome:
+def _fetch(holding: Holding, download: _Download, landing: _Landing) -> Outcome:
     """Get one node's files that are not here yet, and collect its manifest's marks."""
-    wanted = dict(_wanted(holding, table))
-    manifests = [stored for stored in holding.files.values() if is_manifest(stored.address, table)]
+    folder = landing.folder
+    wanted = {
+        address: path for address, path in _wanted(holding, landing.table) if address.scan or path not in landing.taken
+    }
+    landing.taken |= {path for address, path in wanted.items() if not address.scan}
+    manifests = [stored for stored in holding.files.values() if is_manifest(stored.address, landing.table)]
     findings: dict[Address, Finding] = {}
     missing: dict[Address, StoredFile] = {}
     for address, path in wanted.items():
@@ -156,10 +181,10 @@ def _fetch(
             missing[address] = stored
     try:
         if missing or manifests:
-            with tempfile.TemporaryFile(dir=partial) as target:
+            with tempfile.TemporaryFile(dir=landing.partial) as target:
                 download(target)
                 findings |= _unpack(target, holding, missing, wanted, folder)
-                marks += _marks(target, holding, manifests)
+                landing.marks += _marks(target, holding, manifests)
     except (ArchiveError, MappingError, zipfile.BadZipFile, OSError) as error:
         return Outcome(holding.node, tuple(findings.values()), failure=f"could not be fetched: {error}")
     sent = [findings[address] for address in missing]
