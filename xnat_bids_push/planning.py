@@ -110,7 +110,8 @@ def _extras(parcel: Parcel, holding: Holding, table: Table) -> Iterator[Finding]
         if address not in known and is_ours(address, table):
             origin = origin_of(address, table)
             path = path_of(address, table) or ""
-            reason = f"an older copy: the file's place is {homes[path]}" if path in homes else "the dataset has no such file here"
+            home = homes.get(path)
+            reason = f"an older copy: the file's place is {home}" if home else "the dataset has no such file here"
             yield Finding(State.EXTRA, address, path, max(stored.size, 0), origin, reason)
 
 
