@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import requests
@@ -27,7 +28,10 @@ from xnat_bids_push.server import LocalServer
 class _Page(http.server.BaseHTTPRequestHandler):
     """A server that answers everything with a page and 200, as proxies and portals do."""
 
+    logins: ClassVar[list[str | None]] = []
+
     def do_GET(self) -> None:
+        self.logins.append(self.headers.get("Authorization"))
         body = b"<!DOCTYPE html><html><body>Welcome</body></html>"
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
@@ -57,6 +61,20 @@ def test_a_server_that_is_no_xnat_is_told_before_the_password_goes_out() -> None
     with portal() as url, pytest.raises(Unavailable, match="does not answer as an XNAT server"):  # noqa: SIM117
         with connect(url, project="P", user="me", password="secret-word"):
             pass
+
+
+def test_the_first_look_at_a_server_sends_no_login_of_netrc_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password secret-word\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    _Page.logins.clear()
+    with portal() as url, pytest.raises(Unavailable):  # noqa: SIM117
+        with connect(url, project="P"):
+            pass
+    assert _Page.logins == [None]
 
 
 def test_nobody_answers() -> None:

@@ -595,7 +595,7 @@ def _check_is_xnat(credentials: Credentials) -> None:
         raise ConfigError(f"{server!r} is no server's address: it must begin with https:// or http://")
     path = "/xapi/siteConfig/buildInfo"
     with _foreign_errors("GET", path):
-        answer = requests.get(server.rstrip("/") + path, timeout=TIMEOUT, verify=credentials.verify)
+        answer = requests.get(server.rstrip("/") + path, timeout=TIMEOUT, verify=credentials.verify, auth=_nobody)
     if answer.status_code in (502, 503, 504):
         raise Unavailable("the server is not ready", method="GET", path=path, status=answer.status_code)
     try:
@@ -605,6 +605,11 @@ def _check_is_xnat(credentials: Credentials) -> None:
     if answer.status_code != 200 or not version:
         message = f"{server} does not answer as an XNAT server does: check the address"
         raise Unavailable(message, method="GET", path=path, status=answer.status_code)
+
+
+def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """No login: without being told so, `requests` would send the one that netrc has for the host."""
+    return request
 
 
 _SILENT = logging.getLogger(f"{__package__}.client")
