@@ -200,6 +200,7 @@ def test_the_server_lists_every_file_at_its_address_with_the_digest_on_disk(
                 }
 
 
+@pytest.mark.filterwarnings("ignore:'count' is passed as positional:DeprecationWarning")  # xnatpy's, on Python 3.13
 def test_xnatpy_shows_subjects_sessions_scans_and_files(
     sample: Dataset, sample_root: Path, server: LocalServer, project: str, open_project: Connect
 ) -> None:

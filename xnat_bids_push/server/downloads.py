@@ -440,7 +440,9 @@ def _tar_stream(members: Iterable[tuple[str, Path]], *, packed: bool) -> Iterato
             with source:
                 info = tarfile.TarInfo(name)
                 info.size = path.stat().st_size
-                archive.addfile(info)
+                header = info.tobuf(archive.format, archive.encoding or "utf-8", archive.errors or "strict")
+                archive.fileobj.write(header)  # from Python 3.13 on, `addfile` takes no header without its content
+                archive.offset += len(header)
                 written = 0
                 while written < info.size and (chunk := source.read(min(_CHUNK, info.size - written))):
                     archive.fileobj.write(chunk)
