@@ -320,7 +320,7 @@ def place(part: Part, table: Table, *, description: BidsFile | None = None) -> P
     placed += _manifests(part.marks, homes, {one.address.node for one in placed}, table)
     parcels = tuple(_parcels(placed, scans, table, description))
     _check_unique(parcels)
-    return Placement(parcels, tuple(_name_issues(parcels)))
+    return Placement(parcels, tuple(_name_issues(parcels, table)))
 
 
 _Folder = tuple[str, str, str]
@@ -561,7 +561,7 @@ def _check_unique(parcels: Iterable[Parcel]) -> None:
                 raise MappingError(f"{other} and {placed.file.path} would both be {placed.address}")
 
 
-def _name_issues(parcels: Iterable[Parcel]) -> Iterable[Issue]:
+def _name_issues(parcels: Iterable[Parcel], table: Table) -> Iterable[Issue]:
     """Names that XNAT cannot tell apart or cannot store, and recordings that no name says."""
     for parcel in parcels:
         yield from _twins(parcel)
@@ -569,7 +569,7 @@ def _name_issues(parcels: Iterable[Parcel]) -> Iterable[Issue]:
             address = placed.address
             if max(len(word) for word in (address.scan, address.node.subject, address.node.experiment)) > _LONGEST:
                 yield Issue(Severity.ERROR, placed.file.path, "its name is too long for XNAT: shorten it")
-            elif placed.rule == "no recording" and _looks_like_data(placed.file.path):
+            elif placed.rule == "no recording" and _looks_like_data(placed.file.path, table):
                 yield Issue(
                     Severity.WARNING,
                     placed.file.path,
@@ -580,9 +580,10 @@ def _name_issues(parcels: Iterable[Parcel]) -> Iterable[Issue]:
 _DATA = (".nii", ".nii.gz", ".edf", ".bdf", ".vhdr", ".set", ".fif", ".snirf", ".nwb")
 
 
-def _looks_like_data(path: str) -> bool:
+def _looks_like_data(path: str, table: Table) -> bool:
     name = parse_name(path.rpartition("/")[2])
-    wide = name is not None and name.get("acq") in {"crosstalk", "calibration"}
+    acquisitions = table.session_wide_acquisitions.values()
+    wide = name is not None and any(name.get("acq") in row for row in acquisitions)
     return is_subject(path.partition("/")[0]) and path.endswith(_DATA) and not wide
 
 
