@@ -162,14 +162,35 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class Field:
+    """One of XNAT's own fields of an item, and where its value comes from.
+
+    Args:
+        path: below the item's type, as XNAT's schema has it: ``parameters/tr``. One of several elements of a kind is
+            named by an attribute: ``parameters/addParam[name=EchoTrainLength]``.
+        value: as XNAT wants it, in XNAT's unit.
+        source: for people: ``RepetitionTime in task-rest_bold.json``.
+    """
+
+    path: str
+    value: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class Scan:
-    """A scan to be: XNAT's own fields of it."""
+    """A scan to be.
+
+    Args:
+        fields: XNAT's own fields of it, beside type, description and quality.
+    """
 
     id: str
     xsi_type: str
     type: str
     series_description: str
     quality: str = "usable"
+    fields: tuple[Field, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +199,14 @@ class Parcel:
 
     Args:
         xsi_type: the experiment's type; empty for project and subject.
+        fields: the experiment's own fields, or the subject's.
     """
 
     node: Node
     xsi_type: str
     scans: tuple[Scan, ...]
     files: tuple[Placed, ...]
+    fields: tuple[Field, ...] = ()
 
     @property
     def size(self) -> int:
