@@ -22,7 +22,7 @@ LAYERS = (
     {"dataset", "archive", "package", "config"},
     {"connecting", "pushing", "serving"},
     {"pulling", "removing"},
-    {"cli", "pytest_plugin", "ui"},
+    {"cli", "options", "pytest_plugin", "ui"},
 )
 """What a module may import lies in its own layer or in one before it."""
 
@@ -32,7 +32,7 @@ DOORS = {
     "stamina": {"archive"},
     "defusedxml": {"archive"},
     "rich": {"ui"},
-    "typer": {"cli"},
+    "typer": {"cli", "options"},
     "platformdirs": {"config"},
     "pytest": {"pytest_plugin"},
 }

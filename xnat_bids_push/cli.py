@@ -1,4 +1,4 @@
-"""The command line. The door to typer; everything heavier loads when a command runs."""
+"""The command line: what each command does. Everything heavy loads when a command runs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xnat_bids_push import __version__
+from xnat_bids_push.options import Aim, Archive, Jobs, Project, Root, Telling, Validation, What, Where, flat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,42 +41,11 @@ app = typer.Typer(
 )
 
 
-class Validation(StrEnum):
-    """What must be right before a push."""
-
-    REQUIRE = "require"
-    OFF = "off"
-
-
 class Registered(StrEnum):
     """Session types that the embedded archive registers."""
 
     ALL = "all"
     STOCK = "stock"
-
-
-Root = Annotated[Path, typer.Argument(help="The BIDS dataset's folder.", show_default=False)]
-Project = Annotated[str, typer.Argument(help="The XNAT project's ID.", show_default=False)]
-Server = Annotated[str, typer.Option(help="The XNAT server's address. [env: XNAT_HOST]", show_default=False)]
-User = Annotated[
-    str, typer.Option(help="The login; the password comes from XNAT_PASS, netrc or a prompt.", show_default=False)
-]
-Config = Annotated[Path | None, typer.Option(help="A JSON file with server, user and password.", show_default=False)]
-LocalArchive = Annotated[
-    Path | None, typer.Option("--archive", help="Use the local archive in this folder.", show_default=False)
-]
-CreateProject = Annotated[bool, typer.Option("--create-project", help="Create the project if it is missing.")]
-Derivatives = Annotated[
-    list[str] | None,
-    typer.Option(help="Also take this folder of derivatives/, or all; may be repeated.", show_default=False),
-]
-Sourcedata = Annotated[bool, typer.Option("--sourcedata", help="Also take sourcedata/.")]
-ValidationOption = Annotated[
-    Validation, typer.Option("--validation", help="Whether dataset_description.json must be there.")
-]
-Jobs = Annotated[int, typer.Option(min=1, max=64, help="How many sessions are sent at a time.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line, for programs.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors only.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -88,137 +58,93 @@ def _options(
 
 
 @app.command()
-def push(
-    root: Root,
-    project: Project,
-    server: Server = "",
-    user: User = "",
-    config: Config = None,
-    archive: LocalArchive = None,
-    create_project: CreateProject = False,
-    derivatives: Derivatives = None,
-    sourcedata: Sourcedata = False,
-    validation: ValidationOption = Validation.REQUIRE,
-    jobs: Jobs = 4,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+@flat
+def push(root: Root, project: Project, where: Where, what: What, aim: Aim, *, jobs: Jobs = 4, telling: Telling) -> None:
     """Push a dataset into a project, and prove that it arrived. To go on after an interruption, push again."""
     from xnat_bids_push import pushing
     from xnat_bids_push.connecting import Access, open_settings
 
-    screen = _screen(as_json=as_json, quiet=quiet)
-    dataset = _read(root, derivatives, sourcedata=sourcedata, validation=validation)
+    screen = _screen(telling)
+    dataset = _read(root, what)
     found = pushing.healthy(dataset)
-    settings = _settings(screen, server, user, config, archive, root)
-    create = create_project or not settings.server
-    access = Access.CREATE if create else Access.EXISTING
+    settings = _settings(screen, where, root)
+    access = Access.CREATE if aim.create_project or not settings.server else Access.EXISTING
     with open_settings(settings, project, access) as opened, screen.running(found):
         report = pushing.push(dataset, opened, found=found, jobs=jobs, on_outcome=screen.outcome, on_bytes=screen.sent)
     _finish(screen, report, "push", settings)
 
 
 @app.command()
-def plan(
-    root: Root,
-    project: Project,
-    server: Server = "",
-    user: User = "",
-    config: Config = None,
-    archive: LocalArchive = None,
-    create_project: CreateProject = False,
-    derivatives: Derivatives = None,
-    sourcedata: Sourcedata = False,
-    validation: ValidationOption = Validation.REQUIRE,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+@flat
+def plan(root: Root, project: Project, where: Where, what: What, aim: Aim, telling: Telling) -> None:
     """Show what a push would do; change nothing. Exit code 0 if there is nothing to do, else 1."""
     from xnat_bids_push import pushing
     from xnat_bids_push.connecting import Access, open_settings
 
-    screen = _screen(as_json=as_json, quiet=quiet)
-    dataset = _read(root, derivatives, sourcedata=sourcedata, validation=validation)
+    screen = _screen(telling)
+    dataset = _read(root, what)
     found = pushing.healthy(dataset)
-    settings = _settings(screen, server, user, config, archive, root)
-    create = create_project or not settings.server
-    with open_settings(settings, project, Access.PRETEND if create else Access.EXISTING) as opened:
+    settings = _settings(screen, where, root)
+    access = Access.PRETEND if aim.create_project or not settings.server else Access.EXISTING
+    with open_settings(settings, project, access) as opened:
         pushing.check(dataset, opened, found)
         settled = screen.plan(pushing.plan(dataset, opened), opened)
     raise typer.Exit(OK if settled else DIFFERS)
 
 
 @app.command()
-def verify(
-    root: Root,
-    project: Project,
-    server: Server = "",
-    user: User = "",
-    config: Config = None,
-    archive: LocalArchive = None,
-    derivatives: Derivatives = None,
-    sourcedata: Sourcedata = False,
-    validation: ValidationOption = Validation.REQUIRE,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
+@flat
+def verify(root: Root, project: Project, where: Where, what: What, telling: Telling) -> None:
     """Tell whether the archive equals the dataset, by the server's own listing and digests."""
     from xnat_bids_push import pushing
     from xnat_bids_push.connecting import open_settings
 
-    screen = _screen(as_json=as_json, quiet=quiet)
-    dataset = _read(root, derivatives, sourcedata=sourcedata, validation=validation)
+    screen = _screen(telling)
+    dataset = _read(root, what)
     found = pushing.healthy(dataset)
-    settings = _settings(screen, server, user, config, archive, root)
+    settings = _settings(screen, where, root)
     with open_settings(settings, project) as opened:
         report = pushing.verify(dataset, opened, found=found, on_outcome=screen.outcome)
     _finish(screen, report, "verify", settings)
 
 
 @app.command()
+@flat
 def pull(
     project: Project,
     out: Annotated[Path, typer.Argument(help="The folder to bring the dataset back into.", show_default=False)],
-    server: Server = "",
-    user: User = "",
-    config: Config = None,
-    archive: LocalArchive = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    where: Where,
+    telling: Telling,
 ) -> None:
     """Bring a project's BIDS data back into a folder, byte for byte. To go on after an interruption, pull again."""
     from xnat_bids_push import pulling
     from xnat_bids_push.connecting import open_settings
 
-    screen = _screen(as_json=as_json, quiet=quiet)
-    settings = _settings(screen, server, user, config, archive)
+    screen = _screen(telling)
+    settings = _settings(screen, where)
     with open_settings(settings, project) as opened:
         report = pulling.pull(opened, out, on_outcome=screen.outcome)
     _finish(screen, report, "pull", settings)
 
 
 @app.command()
+@flat
 def remove(
     root: Root,
     project: Project,
-    server: Server = "",
-    user: User = "",
-    config: Config = None,
-    archive: LocalArchive = None,
-    derivatives: Derivatives = None,
-    sourcedata: Sourcedata = False,
-    validation: ValidationOption = Validation.REQUIRE,
+    where: Where,
+    what: What,
+    *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    telling: Telling,
 ) -> None:
     """Delete from the archive what this dataset has there, and nothing else. Shows what, and asks."""
     from xnat_bids_push import removing
     from xnat_bids_push.connecting import open_settings
 
-    screen = _screen(as_json=as_json, quiet=quiet)
-    dataset = _read(root, derivatives, sourcedata=sourcedata, validation=validation)
-    settings = _settings(screen, server, user, config, archive, root)
+    screen = _screen(telling)
+    dataset = _read(root, what)
+    settings = _settings(screen, where, root)
     with open_settings(settings, project) as opened:
         removals = list(removing.plan_removal(dataset, opened))
         number = screen.removal(removals)
@@ -230,7 +156,7 @@ def remove(
 
 @app.command()
 def serve(
-    archive: LocalArchive = None,
+    archive: Archive = None,
     host: Annotated[str, typer.Option(help="The address to listen on; others than this machine need TLS.")] = LOOPBACK,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8080,
     registered: Annotated[Registered, typer.Option(help="Session types that the site has set up.")] = Registered.ALL,
@@ -286,31 +212,29 @@ def _where_the_password_is(folder: Path) -> str:
 # ------------------------------------------------------------------ what commands share
 
 
-def _screen(*, as_json: bool, quiet: bool) -> Screen:
+def _screen(telling: Telling) -> Screen:
     from xnat_bids_push.ui import Screen
 
-    return Screen(as_json=as_json, quiet=quiet)
+    return Screen(as_json=telling.as_json, quiet=telling.quiet)
 
 
-def _read(root: Path, derivatives: Sequence[str] | None, *, sourcedata: bool, validation: Validation) -> Dataset:
+def _read(root: Path, what: What) -> Dataset:
     from xnat_bids_push.dataset import Selection, read
 
-    names = tuple(name for text in derivatives or () for name in text.split(",") if name)
-    return read(root, selection=Selection(names, sourcedata), validate=validation is Validation.REQUIRE)
+    names = tuple(name for text in what.derivatives or () for name in text.split(",") if name)
+    return read(root, selection=Selection(names, what.sourcedata), validate=what.validation is Validation.REQUIRE)
 
 
-def _settings(
-    screen: Screen, server: str, user: str, config: Path | None, archive: Path | None, root: Path | None = None
-) -> Settings:
+def _settings(screen: Screen, where: Where, root: Path | None = None) -> Settings:
     from xnat_bids_push.config import resolve
     from xnat_bids_push.errors import ConfigError
 
     ask = _ask if sys.stdin.isatty() else None
-    settings = resolve(server=server, user=user, config=config, archive=archive, ask=ask)
+    settings = resolve(server=where.server, user=where.user, config=where.config, archive=where.archive, ask=ask)
     if not settings.server:
         if root is not None and settings.archive.is_relative_to(root.absolute()):
             raise ConfigError(f"the local archive {settings.archive} lies in the dataset: give another --archive")
-        why = "Using" if archive is not None else "No server is configured: using"
+        why = "Using" if where.archive is not None else "No server is configured: using"
         screen.note(f"{why} the local archive in {settings.archive}")
     return settings
 
@@ -359,7 +283,7 @@ def _asks_for_itself(argument: str) -> bool:
 def _run(arguments: list[str]) -> int:
     from xnat_bids_push.errors import AccessDenied, ConfigError, DatasetError, MappingError, Unavailable, XnatBidsError
 
-    screen = _screen(as_json="--json" in arguments, quiet="--quiet" in arguments)
+    screen = _screen(Telling("--json" in arguments, "--quiet" in arguments))
     codes = ((DatasetError, BAD_DATASET), (MappingError, BAD_DATASET), (ConfigError, USAGE), (AccessDenied, DENIED))
     try:
         app(arguments, prog_name="bids2xnat")

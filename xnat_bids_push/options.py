@@ -1,0 +1,108 @@
+"""The options of the command line, each spelled once, in groups that commands share.
+
+A command names the groups that it takes; `flat` shows typer their options one by one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, get_type_hints
+
+import typer
+
+Root = Annotated[Path, typer.Argument(help="The BIDS dataset's folder.", show_default=False)]
+Project = Annotated[str, typer.Argument(help="The XNAT project's ID.", show_default=False)]
+
+
+class Validation(StrEnum):
+    """What must be right before a push."""
+
+    REQUIRE = "require"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which archive, and as whom."""
+
+    server: Annotated[str, typer.Option(help="The XNAT server's address. [env: XNAT_HOST]", show_default=False)] = ""
+    user: Annotated[
+        str, typer.Option(help="The login; the password comes from XNAT_PASS, netrc or a prompt.", show_default=False)
+    ] = ""
+    config: Annotated[
+        Path | None, typer.Option(help="A JSON file with server, user and password.", show_default=False)
+    ] = None
+    archive: Annotated[Path | None, typer.Option(help="Use the local archive in this folder.", show_default=False)] = (
+        None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class What:
+    """What of the dataset is taken."""
+
+    derivatives: Annotated[
+        list[str] | None,
+        typer.Option(help="Also take this folder of derivatives/, or all; may be repeated.", show_default=False),
+    ] = None
+    sourcedata: Annotated[bool, typer.Option("--sourcedata", help="Also take sourcedata/.")] = False
+    validation: Annotated[Validation, typer.Option(help="Whether dataset_description.json must be there.")] = (
+        Validation.REQUIRE
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What a push, or its plan, is to reach."""
+
+    create_project: Annotated[bool, typer.Option("--create-project", help="Create the project if it is missing.")] = (
+        False
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """How a run is told."""
+
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line, for programs.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False
+
+
+Jobs = Annotated[int, typer.Option(min=1, max=64, help="How many sessions are sent at a time.")]
+Archive = Annotated[Path | None, typer.Option("--archive", help="The local archive's folder.", show_default=False)]
+
+
+def flat(command: Callable[..., None]) -> Callable[..., None]:
+    """A command as typer wants it: each parameter that is a group stands for the options in it."""
+    signature = inspect.signature(command, eval_str=True)
+    kinds = {one.name: one.annotation for one in signature.parameters.values()}
+    groups = {name: kind for name, kind in kinds.items() if isinstance(kind, type) and is_dataclass(kind)}
+
+    @wraps(command)
+    def run(**given: object) -> None:
+        grouped = {
+            name: kind(**{field.name: given.pop(field.name) for field in fields(kind)}) for name, kind in groups.items()
+        }
+        command(**given, **grouped)
+
+    parameters = [
+        option
+        for one in signature.parameters.values()
+        for option in (_options(one.annotation) if one.name in groups else [one])
+    ]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # what inspect reads
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    return run
+
+
+def _options(group: type) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    for field in fields(group):
+        yield inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
