@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from importlib import resources
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,6 @@ from xnat_bids_push.errors import MappingError
 from xnat_bids_push.mapping import (
     DESCRIPTION,
     MANIFEST,
-    default_table,
     folder_of,
     is_copy,
     is_manifest,
@@ -27,7 +25,6 @@ from xnat_bids_push.mapping import (
     path_of,
     place,
     read_manifest,
-    read_table,
     spot,
     write_manifest,
 )
@@ -46,11 +43,11 @@ from xnat_bids_push.model import (
     Severity,
 )
 from xnat_bids_push.names import parse_name, to_label
+from xnat_bids_push.table import default_table
 
 CALM = settings(deadline=None)
 EXAMPLES = Path(__file__).parents[1].parent / "shared" / "bids-examples"
 TABLE = default_table()
-TOML = resources.files("xnat_bids_push").joinpath("mapping.toml").read_text("utf-8")
 
 
 # ------------------------------------------------------------------ ways to place
@@ -631,81 +628,6 @@ def test_data_that_becomes_no_scan_is_a_warning() -> None:
 
 def test_what_is_no_data_or_well_placed_is_no_issue() -> None:
     assert issues_of(path for path in SAMPLE_PATHS if path.startswith(("sub-", "derivatives/"))) == ()
-
-
-# ------------------------------------------------------------------ the table
-
-
-def changed(replacements: Mapping[str, str]) -> str:
-    text = TOML
-    for old, new in replacements.items():
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    return text
-
-
-WRONG_ROWS = {
-    'anat   = { modality = "MR",  ': ('anat = { modality = "XR",', "anat", "XR"),
-    'formats = "nirs"': ('formats = "none"', "nirs", "formats"),
-    "\nPET    = {": ("\nPet = {", "Pet"),
-    "FIF = [": ('"F IF" = [', "F IF"),
-    'beh    = { modality = "BEH",    ': ('beh_1 = { modality = "BEH",', "beh_1"),
-    'resource = "SOURCEDATA"': ('resource = "DERIVATIVES_x"', "DERIVATIVES_x"),
-    "KRISS = [": ("ASSOCIATED = [", "ASSOCIATED"),
-    'stimuli     = { resource = "stimuli" }': ('stimuli = { resource = "code" }', "share a resource"),
-    'resource = "phenotype"': ('resource = "pheno/type"', "pheno/type"),
-}
-
-
-def test_a_wrong_table_is_refused_with_every_fault_named() -> None:
-    text = changed({old: row[0] for old, row in WRONG_ROWS.items()})
-
-    with pytest.raises(MappingError) as caught:
-        read_table(text)
-
-    assert [word for _, *words in WRONG_ROWS.values() for word in words if word not in str(caught.value)] == []
-
-
-@pytest.mark.parametrize(("old", "row"), WRONG_ROWS.items(), ids=lambda one: one if isinstance(one, str) else "")
-def test_each_fault_alone_is_refused(old: str, row: tuple[str, ...]) -> None:
-    with pytest.raises(MappingError, match="wrong"):
-        read_table(changed({old: row[0]}))
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("[modalities]", "[modes]"),
-        ("[formats.nifti]", "[forms.nifti]"),
-        ("version = 1", "version = "),
-        ('sidecar = "BIDS"', 'side = "BIDS"'),
-        ('suffixes = ["nirs"]', 'suffixes = "nirs"'),
-        ('aslcontext   = ["asl"]', 'aslcontext = "asl"'),
-        ('ignoring = ["recording", "space"]', 'ignoring = "recording"'),
-        ('SNIRF = [".snirf"]', 'SNIRF = ".snirf"'),
-    ],
-)
-def test_a_table_that_cannot_mean_what_it_says_is_refused(old: str, new: str) -> None:
-    with pytest.raises(MappingError):
-        read_table(changed({old: new}))
-
-
-def test_a_changed_table_changes_the_places() -> None:
-    table = read_table(changed({'companion = "ASSOCIATED"': 'companion = "WITH"', "CTF = [": "MEGDS = ["}))
-    files = tuple(BidsFile(f"sub-1/meg/sub-1_{name}", 0, b"") for name in ("channels.tsv", "meg.ds/a"))
-    [parcel] = place(Part("sub-1", files), table).parcels
-
-    assert {placed.address.resource for placed in parcel.files} == {"WITH", "MEGDS"}
-    assert {path_of(placed.address, table) for placed in parcel.files} == {file.path for file in files}
-
-
-def test_resources_have_the_format_and_content_that_nrg_s_tools_look_for() -> None:
-    assert {label: TABLE.resource_attributes(label) for label in ("NIFTI", "BIDS", "EDF", "DERIVATIVES_prep")} == {
-        "NIFTI": ("NIFTI", "NIFTI_RAW"),
-        "BIDS": ("BIDS", "BIDS"),
-        "EDF": ("EDF", "RAW"),
-        "DERIVATIVES_prep": ("DERIVATIVES_prep", "RAW"),
-    }
 
 
 # ------------------------------------------------------------------ pybids as the oracle

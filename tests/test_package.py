@@ -22,9 +22,10 @@ from lxml import etree
 
 import xnat_bids_push
 from xnat_bids_push.errors import DatasetError
-from xnat_bids_push.mapping import default_table, place
+from xnat_bids_push.mapping import place
 from xnat_bids_push.model import Address, BidsFile, Mark, MarkKind, Md5, Node, Parcel, Part, Placed
 from xnat_bids_push.package import Body, Sent, Watch, resource_body, session_archive, single_body
+from xnat_bids_push.table import default_table
 
 TABLE = default_table()
 NAMES = {"xnat": "http://nrg.wustl.edu/xnat", "cat": "http://nrg.wustl.edu/catalog"}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xnat_bids_push.mapping import default_table, place
+from xnat_bids_push.mapping import place
 from xnat_bids_push.model import (
     Address,
     BidsFile,
@@ -37,6 +37,7 @@ from xnat_bids_push.model import (
 )
 from xnat_bids_push.names import is_plain
 from xnat_bids_push.planning import Known, plan_node
+from xnat_bids_push.table import default_table
 
 CALM = settings(deadline=None)
 TABLE = default_table()

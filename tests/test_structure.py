@@ -18,7 +18,7 @@ ROOT = Path(xnat_bids_push.__file__).parent
 
 LAYERS = (
     {"errors", "model", "names"},
-    {"mapping", "planning", "report"},
+    {"table", "mapping", "planning", "report"},
     {"dataset", "archive", "package", "config"},
     {"connecting", "pushing", "serving"},
     {"pulling", "removing"},

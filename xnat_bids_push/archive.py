@@ -25,7 +25,6 @@ import xnat.exceptions
 from defusedxml import ElementTree
 
 from xnat_bids_push.errors import AccessDenied, ArchiveError, ConfigError, Rejected, Unavailable
-from xnat_bids_push.mapping import Table
 from xnat_bids_push.model import (
     Address,
     Experiment,
@@ -38,6 +37,7 @@ from xnat_bids_push.model import (
     StoredFile,
 )
 from xnat_bids_push.package import Body, Sent, Stream, Watch, resource_body, session_archive, single_body
+from xnat_bids_push.table import Table
 
 TIMEOUT = (15.0, 300.0)
 """Seconds to connect, and to wait between two bytes of an answer."""

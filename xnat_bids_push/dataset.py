@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from xnat_bids_push.errors import DatasetError
-from xnat_bids_push.mapping import DESCRIPTION, Table, default_table, spot
+from xnat_bids_push.mapping import DESCRIPTION, spot
 from xnat_bids_push.model import BidsFile, Issue, LeftOut, Mark, MarkKind, Md5, Part, Severity
 from xnat_bids_push.names import is_session, is_subject, parse_name, to_label
+from xnat_bids_push.table import Table, default_table
 
 CHUNK = 1 << 20
 """How many bytes are read at once."""

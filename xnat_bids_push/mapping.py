@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib import resources
-from typing import cast
 
 from xnat_bids_push.errors import MappingError
 from xnat_bids_push.model import (
@@ -43,6 +39,7 @@ from xnat_bids_push.names import (
     to_label,
     unescape,
 )
+from xnat_bids_push.table import RESOURCE_LABEL, Datatype, Table
 
 DESCRIPTION = "dataset_description.json"
 MANIFEST = "manifest.json"
@@ -54,162 +51,6 @@ _PHASES = frozenset({"phase", "real", "imag"})
 
 Key = tuple[tuple[tuple[str, str], ...], str]
 """What makes two files one recording: entities without ``sub``, ``ses`` and ``split``, and the suffix."""
-
-
-# ------------------------------------------------------------------ the table
-
-
-@dataclass(frozen=True, slots=True)
-class Modality:
-    """A row of ``[modalities]``: the type of its experiments."""
-
-    session: str
-
-
-@dataclass(frozen=True, slots=True)
-class Datatype:
-    """A row of ``[datatypes]``, with its formats: extension → resource."""
-
-    name: str
-    modality: str
-    scan: str
-    formats: Mapping[str, str]
-    suffixes: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """A row of ``[trees]``: a folder of the root with a resource of its own."""
-
-    resource: str
-    optional: bool
-    parts: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The whole mapping table, checked."""
-
-    modalities: Mapping[str, Modality]
-    datatypes: Mapping[str, Datatype]
-    attachments: Mapping[str, str]
-    companions: Mapping[str, tuple[str, ...]]
-    ignoring: frozenset[str]
-    session_wide: frozenset[str]
-    session_wide_acquisitions: Mapping[str, frozenset[str]]
-    sidecar: str
-    companion: str
-    other: str
-    manifest: str
-    trees: Mapping[str, Tree]
-    labels: Mapping[str, Mapping[str, str]]
-
-    def resource_attributes(self, label: str) -> tuple[str, str]:
-        """The format and the content that XNAT shows for a resource."""
-        row = self.labels.get(label.partition("_")[0], {})
-        return row.get("format", label), row.get("content", "RAW")
-
-
-@cache
-def default_table() -> Table:
-    """The table that comes with the package."""
-    return read_table(resources.files(__package__).joinpath("mapping.toml").read_text("utf-8"))
-
-
-def read_table(text: str) -> Table:
-    """A table from TOML.
-
-    Raises:
-        MappingError: naming every row that is wrong.
-    """
-    try:
-        raw = tomllib.loads(text)
-        table = _build(raw)
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise MappingError(f"the mapping table cannot be read: {error!r}") from error
-    faults = tuple(_faults(table))
-    if faults:
-        raise MappingError("the mapping table is wrong:\n" + "\n".join(faults))
-    return table
-
-
-def _build(raw: Mapping[str, object]) -> Table:
-    rows = cast("Mapping[str, Mapping[str, Mapping[str, object]]]", raw)
-    formats = {
-        kind: {extension: label for label, extensions in table.items() for extension in _words(extensions)}
-        for kind, table in rows["formats"].items()
-    }
-    datatypes = {
-        name: Datatype(
-            name,
-            cast("str", row["modality"]),
-            cast("str", row["scan"]),
-            formats.get(cast("str", row["formats"]), {}),
-            frozenset(_words(row.get("suffixes", []))),
-        )
-        for name, row in rows["datatypes"].items()
-    }
-    texts = cast("Mapping[str, Mapping[str, str]]", raw)
-    lists = cast("Mapping[str, Mapping[str, object]]", raw)
-    wide = rows["session_wide"].get("acquisitions", {})
-    return Table(
-        modalities={k: Modality(str(row["session"])) for k, row in rows["modalities"].items()},
-        datatypes=datatypes,
-        attachments=texts["attachments"],
-        companions={k: tuple(_words(row)) for k, row in lists["companions"].items() if k != "ignoring"},
-        ignoring=frozenset(_words(lists["companions"].get("ignoring", []))),
-        session_wide=frozenset(_words(lists["session_wide"]["suffixes"])),
-        session_wide_acquisitions={k: frozenset(_words(row)) for k, row in wide.items()},
-        sidecar=texts["resources"]["sidecar"],
-        companion=texts["resources"]["companion"],
-        other=texts["resources"]["other"],
-        manifest=texts["resources"]["manifest"],
-        trees={
-            name: Tree(str(row["resource"]), bool(row.get("optional", False)), bool(row.get("parts", False)))
-            for name, row in rows["trees"].items()
-        },
-        labels=cast("Mapping[str, Mapping[str, str]]", raw.get("labels", {})),
-    )
-
-
-def _words(value: object) -> list[str]:
-    """A list of words; a word alone is none, or its letters would be taken for words."""
-    if not isinstance(value, list):
-        raise TypeError(f"{value!r} is no list")
-    return [str(word) for word in value]
-
-
-_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-
-
-def _faults(table: Table) -> Iterable[str]:
-    """What the parser cannot see: rows that name nothing, labels that XNAT refuses or would mix up."""
-    for datatype in table.datatypes.values():
-        if re.fullmatch(r"[a-z]+", datatype.name) is None:
-            yield f"[datatypes] {datatype.name}: small letters only, or a scan's ID could not be taken apart again"
-        if datatype.modality not in table.modalities:
-            yield f"[datatypes] {datatype.name}: there is no modality {datatype.modality!r}"
-        if not datatype.formats:
-            yield f"[datatypes] {datatype.name}: there is no such table of formats, or it is empty"
-        for label in datatype.formats.values():
-            if label in {table.sidecar, table.companion, table.manifest}:
-                yield f"[formats]: {label!r} is the resource of something else"
-    for modality in table.modalities:
-        if re.fullmatch(r"[A-Z]+", modality) is None:
-            yield f"[modalities] {modality}: capital letters only, or a label could not be taken apart again"
-    labels = [tree.resource for tree in table.trees.values()]
-    labels += [label for datatype in table.datatypes.values() for label in datatype.formats.values()]
-    labels += [table.sidecar, table.companion, table.other, table.manifest]
-    for label in labels:
-        if _LABEL.fullmatch(label) is None:
-            yield f"{label!r}: a resource's label starts with a letter and holds letters, digits, _ and - only"
-    taken = [tree.resource for tree in table.trees.values()] + [table.other, table.manifest]
-    if len(set(taken)) < len(taken):
-        yield "[trees]: two folders, or a folder and [resources], share a resource"
-    for tree in table.trees.values():
-        for label in taken:
-            if tree.parts and label.startswith(f"{tree.resource}_"):
-                yield f"[trees]: {label!r} looks like a part of {tree.resource!r}"
 
 
 # ------------------------------------------------------------------ where a path lies
@@ -234,6 +75,7 @@ class Spot:
 def spot(path: str, table: Table) -> Spot:
     """Take a root-relative path apart.
 
+    >>> from xnat_bids_push.table import default_table
     >>> spot("sub-01/ses-a/anat/sub-01_ses-a_T1w.nii", default_table()).datatype
     'anat'
     >>> spot("derivatives/prep/sub-01/x.nii", default_table()).subject
@@ -274,6 +116,7 @@ _EXPERIMENT = re.compile(r"(sub-[A-Za-z0-9-]+)(?:_(ses-[A-Za-z0-9-]+))?_([A-Z]+)
 def folder_of(node: Node, table: Table) -> str | None:
     """The dataset's folder that a node holds, with "/" at its end; None if the label is not one of ours.
 
+    >>> from xnat_bids_push.table import default_table
     >>> folder_of(Node("sub-01", "sub-01_ses-a_MR"), default_table())
     'sub-01/ses-a/'
     """
@@ -448,7 +291,7 @@ def _tree_place(where: Spot, table: Table) -> tuple[str, str]:
     """Resource and name for what lies in one of ``[trees]``."""
     tree = table.trees[where.tree]
     folder, _, below = where.inner.partition("/")
-    own = tree.parts and below and _LABEL.fullmatch(f"x{folder}") and not is_subject(folder)
+    own = tree.parts and below and RESOURCE_LABEL.fullmatch(f"x{folder}") and not is_subject(folder)
     return (f"{tree.resource}_{folder}", below) if own else (tree.resource, where.inner)
 
 
@@ -608,6 +451,7 @@ def path_of(address: Address, table: Table) -> str | None:
 
     The inverse of `place` for files of a dataset. Copies and manifests have no path of their own.
 
+    >>> from xnat_bids_push.table import default_table
     >>> node = Node("sub-01", "sub-01_MR")
     >>> path_of(Address(node, "anat_T1w", "NIFTI", "sub-01_T1w.nii.gz"), default_table())
     'sub-01/anat/sub-01_T1w.nii.gz'

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Iterator
 from xml.etree import ElementTree as ET
 
 from xnat_bids_push.dataset import chunks
-from xnat_bids_push.mapping import Table, files_by_resource
+from xnat_bids_push.mapping import files_by_resource
 from xnat_bids_push.model import Address, Md5, Parcel, Placed, Scan
+from xnat_bids_push.table import Table
 
 _XNAT = "http://nrg.wustl.edu/xnat"
 _CATALOG = "http://nrg.wustl.edu/catalog"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 
-from xnat_bids_push.mapping import Table, files_by_resource, is_ours, origin_of, path_of
+from xnat_bids_push.mapping import files_by_resource, is_ours, origin_of, path_of
 from xnat_bids_push.model import (
     Address,
     CreateScan,
@@ -28,6 +28,7 @@ from xnat_bids_push.model import (
     StoredFile,
 )
 from xnat_bids_push.names import is_plain
+from xnat_bids_push.table import Table
 
 LARGE = 256 * 2**20
 """Files from this size on (bytes) travel by themselves: a cut connection then costs one file, not a session."""

@@ -23,7 +23,7 @@ from typing import IO
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.dataset import CHUNK
 from xnat_bids_push.errors import ArchiveError, ConfigError, MappingError
-from xnat_bids_push.mapping import Table, default_table, folder_of, is_manifest, path_of, read_manifest
+from xnat_bids_push.mapping import folder_of, is_manifest, path_of, read_manifest
 from xnat_bids_push.model import (
     Address,
     Experiment,
@@ -37,6 +37,7 @@ from xnat_bids_push.model import (
     StoredFile,
 )
 from xnat_bids_push.report import Report
+from xnat_bids_push.table import Table, default_table
 
 _PARTIAL = ".bids2xnat-partial"
 """Where archives wait to be unpacked, in the output folder; gone at the end."""
