@@ -10,7 +10,7 @@ SAMPLE := test_data/sample
 EVERYTHING := --derivatives all --sourcedata
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test lint types unit docs bench examples dist clean
+.PHONY: help dev demo test lint types unit docs bench examples oracle dist clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -60,8 +60,11 @@ $(DEMO)/.fresh: test_data/generate.py xnat_bids_push/mapping.toml
 	@mkdir -p $(DEMO)
 	@touch $@
 
-examples: $(VENV)/.dev  ## push, verify and bring back the datasets of ../shared, if they are there
-	$(BIN)/python -m tools.examples ../shared/bids-examples ../shared/real-bids
+examples: $(VENV)/.dev  ## take the datasets of ../shared, if they are there, through everything; UPDATE=1 rewrites the table
+	$(BIN)/python -m tools.examples $(if $(UPDATE),--update) ../shared/bids-examples ../shared/real-bids
+
+oracle: $(VENV)/.dev  ## read the names of the datasets of ../shared, if they are there, beside pybids
+	$(BIN)/python -m tools.oracle ../shared/bids-examples ../shared/real-bids $(SAMPLE)
 
 bench: $(VENV)/.dev  ## count requests and measure rates, beside the same done with pyxnat
 	$(BIN)/python -m tools.bench

@@ -22,6 +22,32 @@ _NUMBERS = itertools.count(1)
 SHARED = Path(__file__).parents[1].parent / "shared"
 """Material beside the checkout that not everybody has; tests that need it are skipped without."""
 
+FAIR_SAMPLE = (
+    "real-bids",
+    *(
+        f"bids-examples/{name}"
+        for name in (
+            "asl001",
+            "atlas-AAL",
+            "ds000246",
+            "ds114",
+            "ds210",
+            "eeg_rest_fmri",
+            "emg_Multimodal",
+            "eyetracking_binocular",
+            "fnirs_tapping",
+            "ieeg_epilepsyNWB",
+            "micr_SEM",
+            "micr_XPCTzarr",
+            "motion_systemvalidation",
+            "mrs_2dmrsi",
+            "pet001",
+            "qmri_mp2rage",
+        )
+    ),
+)
+"""Datasets of the shared material, one or two of each datatype."""
+
 Connect = Callable[..., AbstractContextManager[Archive]]
 
 
@@ -91,6 +117,14 @@ def make_small(root: Path) -> Path:
     for path, text in files.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text)
+    return root
+
+
+def shared_dataset(name: str) -> Path:
+    """A dataset's folder; the test is skipped where it is absent."""
+    root = SHARED / name
+    if not root.is_dir():
+        pytest.skip(f"{name} is not beside the checkout")
     return root
 
 

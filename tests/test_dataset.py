@@ -563,6 +563,7 @@ def test_the_vocabulary_is_that_of_pybids() -> None:
         "trc": "tracer",
     }
     assert {"split", "scale"} <= words.keys()
+    assert words["seg"] == "segmentation"
 
 
 def test_only_one_part_is_in_memory_at_a_time(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from test_data.generate import generate_annex, generate_awkward, generate_many
-from tests.conftest import SHARED, Connect, make_small
+from tests.conftest import Connect, make_small
 from tests.faults import Cut, wire
 from xnat_bids_push.connecting import connect
 from xnat_bids_push.dataset import Dataset, Selection, md5_of, read
@@ -456,33 +456,3 @@ def test_a_plan_changes_nothing(small_root: Path, server: LocalServer, open_proj
         plans = list(plan(read(small_root), archive))
     assert {str(one.node) for one in plans if one.steps} == {"project", "sub-01_MR", "sub-02_MR"}
     assert {method for method, _ in server.request_log} <= {"GET", "DELETE"}
-
-
-# ------------------------------------------------------------------ the example datasets
-
-_FAIR_SAMPLE = (
-    "asl001",
-    "atlas-AAL",
-    "ds000246",
-    "ds114",
-    "ds210",
-    "eeg_rest_fmri",
-    "emg_Multimodal",
-    "eyetracking_binocular",
-    "fnirs_tapping",
-    "ieeg_epilepsyNWB",
-    "micr_SEM",
-    "micr_XPCTzarr",
-    "motion_systemvalidation",
-    "mrs_2dmrsi",
-    "pet001",
-    "qmri_mp2rage",
-)
-
-
-@pytest.mark.parametrize("name", ["real-bids", *(f"bids-examples/{name}" for name in _FAIR_SAMPLE)])
-def test_pull_after_push_is_the_identity_on_public_examples(name: str, tmp_path: Path, open_project: Connect) -> None:
-    root = SHARED / name
-    if not root.is_dir():
-        pytest.skip(f"{name} is not beside the checkout")
-    assert_round_trip(root, tmp_path / "out", open_project)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from test_data.generate import Folder, generate, generate_annex, generate_awkward, sample
-from xnat_bids_push.dataset import Dataset, Selection, read, vocabulary
+from xnat_bids_push.dataset import Dataset, Selection, read
 from xnat_bids_push.errors import MappingError
 from xnat_bids_push.mapping import (
     DESCRIPTION,
@@ -42,7 +41,7 @@ from xnat_bids_push.model import (
     Scan,
     Severity,
 )
-from xnat_bids_push.names import parse_name, to_label
+from xnat_bids_push.names import to_label
 from xnat_bids_push.table import default_table
 
 CALM = settings(deadline=None)
@@ -628,87 +627,6 @@ def test_data_that_becomes_no_scan_is_a_warning() -> None:
 
 def test_what_is_no_data_or_well_placed_is_no_issue() -> None:
     assert issues_of(path for path in SAMPLE_PATHS if path.startswith(("sub-", "derivatives/"))) == ()
-
-
-# ------------------------------------------------------------------ pybids as the oracle
-
-Parse = Callable[[str], dict[str, object]]
-BEYOND_PYBIDS = {"datatype": {"emg"}, "fmap": None}
-"""pybids does not know EMG; and says `fmap` besides the suffix, which is its own word."""
-
-
-@pytest.fixture(scope="module")
-def parse_entities() -> Parse:
-    """The parser of pybids. Its dependencies warn of each other's age while they load: not our concern."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from bids.layout import parse_file_entities
-    return lambda path: dict(parse_file_entities(f"/{path}"))
-
-
-def entities_of(path: str) -> dict[str, str]:
-    """A path's entities in pybids' words, by our own reading."""
-    where = spot(path, TABLE)
-    name = parse_name(where.inner)
-    assert name is not None
-    found = {vocabulary()[key]: value for key, value in name.entities}
-    return found | {"suffix": name.suffix, "extension": name.extension, "datatype": where.datatype}
-
-
-def assert_as_pybids(path: str, parse: Parse) -> None:
-    theirs = {key: str(value) for key, value in parse(path).items() if key != "fmap"}
-    ours = entities_of(path)
-    if ours["datatype"] == "emg":
-        theirs["datatype"] = "emg"
-    assert ours == theirs
-
-
-def valid_paths(root: Path) -> list[str]:
-    """Names of the BIDS form in one subject's datatype folders: one of each kind."""
-    dataset = read(root, validate=False)
-    kinds: dict[str, str] = {}
-    for subject in dataset.subjects[:2]:
-        for file in dataset.part(subject).files:
-            where = spot(file.path, TABLE)
-            if where.datatype and "/" not in where.inner and parse_name(where.inner) is not None:
-                kinds.setdefault(re.sub("[0-9]+", "0", where.inner), file.path)
-    return list(kinds.values())
-
-
-@pytest.mark.skipif(not EXAMPLES.is_dir(), reason="the bids-examples collection is not beside this checkout")
-def test_entities_are_those_of_pybids_on_the_public_examples(parse_entities: Parse) -> None:
-    paths = {path for root in EXAMPLES.glob("*/") for path in valid_paths(root)}
-    gaps = {path for path in paths if re.search(r"_(?:split|scale)-", path)}
-
-    assert len(paths) > 500
-    for path in paths - gaps:
-        assert_as_pybids(path, parse_entities)
-
-
-NUMBERS = st.from_regex(r"[0-9]{1,3}", fullmatch=True)
-LABELS = st.from_regex(r"[A-Za-z0-9]{1,6}", fullmatch=True)
-VALUES = {
-    **dict.fromkeys(("run", "echo", "flip", "inv", "chunk"), NUMBERS),
-    "mt": st.sampled_from(["on", "off"]),
-    "part": st.sampled_from(["mag", "phase", "real", "imag"]),
-}
-RAW_KEYS = ["task", "acq", "nuc", "voi", "ce", "trc", "stain", "rec", "dir", *VALUES, "recording", "space"]
-
-
-@st.composite
-def _schema_names(draw: st.DrawFn) -> str:
-    datatype = draw(st.sampled_from([name for name in TABLE.datatypes if name not in {"emg", "fmap"}]))
-    words = [f"{key}-{draw(VALUES.get(key, LABELS))}" for key in RAW_KEYS if draw(st.integers(0, 3)) == 0]
-    subject, session = f"sub-{draw(LABELS)}", draw(st.sampled_from(["", "ses-a", "ses-01"]))
-    end = draw(st.sampled_from(["bold.nii.gz", "T1w.json", "events.tsv", "physio.tsv.gz", "eeg.edf"]))
-    folder = "/".join(part for part in (subject, session, datatype) if part)
-    return f"{folder}/" + "_".join(part for part in (subject, session, *words, end) if part)
-
-
-@CALM
-@given(path=_schema_names())
-def test_entities_are_those_of_pybids_on_any_schema_valid_name(path: str, parse_entities: Parse) -> None:
-    assert_as_pybids(path, parse_entities)
 
 
 def test_an_empty_folder_makes_no_experiment_of_its_own() -> None:

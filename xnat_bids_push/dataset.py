@@ -447,13 +447,7 @@ def md5_of(file: BidsFile) -> Md5:
 
 # ------------------------------------------------------------------ the vocabulary
 
-_BEYOND_PYBIDS = frozenset(
-    {"split", "scale", "atlas", "seg", "res", "den", "label", "desc", "hemi", "tpl", "cohort"}
-) | {
-    "from",
-    "to",
-    "mode",
-}
+_BEYOND_PYBIDS = ("split", "scale", "tpl", "cohort")
 
 
 @cache
@@ -465,7 +459,11 @@ def vocabulary() -> dict[str, str]:
     found = importlib.util.find_spec("bids")
     if found is None or found.origin is None:
         raise ImportError("pybids is not installed")
-    config = Path(found.origin).parent / "layout" / "config" / "bids.json"
-    entities = json.loads(config.read_text("utf-8"))["entities"]
+    folder = Path(found.origin).parent / "layout" / "config"
+    entities = [one for kind in ("derivatives", "bids") for one in _entities(folder / f"{kind}.json")]
     keys = ((re.search(r"([a-z]+)-\(", entity["pattern"]), entity["name"]) for entity in entities)
-    return {match[1]: name for match, name in keys if match} | {key: key for key in _BEYOND_PYBIDS}
+    return {key: key for key in _BEYOND_PYBIDS} | {match[1]: name for match, name in keys if match}
+
+
+def _entities(config: Path) -> list[dict[str, str]]:
+    return cast("list[dict[str, str]]", json.loads(config.read_text("utf-8"))["entities"])

@@ -1,16 +1,20 @@
 """Directives that show what the code says, so that no page has to repeat it.
 
 ``cli-help``: what ``bids2xnat COMMAND --help`` prints.  ``mapping-table``: a table of ``mapping.toml``.
+``coverage-table``: what becomes of each public dataset, from ``coverage.json`` beside the page.
+``pybids-table``: where names are read otherwise than by pybids, from ``pybids.toml`` beside the page.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any, ClassVar
 
 from docutils import nodes
@@ -51,11 +55,53 @@ class MappingTable(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """The table, written as Markdown and read as the rest of the page is."""
         text = resources.files("xnat_bids_push").joinpath("mapping.toml").read_text("utf-8")
-        header, *rows = self.tables[self.arguments[0]](tomllib.loads(text))
-        lines = [_line(header), _line(("---",) * len(header)), *map(_line, rows)]
-        found = nodes.Element()
-        self.state.nested_parse(StringList(lines, source="mapping.toml"), self.content_offset, found)
-        return found.children
+        return _table(self, self.tables[self.arguments[0]](tomllib.loads(text)), source="mapping.toml")
+
+
+class PageTable(SphinxDirective):
+    """A table made from a data file beside the page."""
+
+    file: ClassVar[str]
+
+    def run(self) -> list[nodes.Node]:
+        """The table, and a note that the page is made anew when the file changes."""
+        path = Path(self.get_source_info()[0]).with_name(self.file)
+        self.env.note_dependency(str(path))
+        return _table(self, self.rows(path.read_text("utf-8")), source=path.name)
+
+    def rows(self, text: str) -> Iterator[Row]:
+        """The header and the rows."""
+        raise NotImplementedError
+
+
+class CoverageTable(PageTable):
+    """What becomes of each public dataset, and of all of them."""
+
+    file = "coverage.json"
+
+    def rows(self, text: str) -> Iterator[Row]:
+        """One row for each dataset, and their sum."""
+        return _coverage(json.loads(text))
+
+
+class PybidsTable(PageTable):
+    """Where our reading of names differs from that of pybids, and why."""
+
+    file = "pybids.toml"
+
+    def rows(self, text: str) -> Iterator[Row]:
+        """One row for each known difference."""
+        yield "differs", "for example in", "because"
+        for row in tomllib.loads(text)["entities"]:
+            yield _code(*row["keys"]), _code(row["example"]), row["reason"]
+
+
+def _table(directive: SphinxDirective, rows: Iterator[Row], *, source: str) -> list[nodes.Node]:
+    header, *below = rows
+    lines = [_line(header), _line(("---",) * len(header)), *map(_line, below)]
+    found = nodes.Element()
+    directive.state.nested_parse(StringList(lines, source=source), directive.content_offset, found)
+    return found.children
 
 
 def _line(cells: Row) -> str:
@@ -97,6 +143,22 @@ def _trees(table: Mapping[str, Any]) -> Iterator[Row]:
         yield _code(f"{name}/"), _code(label), f"when asked for (`--{name}`)" if row.get("optional") else "always"
 
 
+_COUNTS = ("files", "placed", "restored", "scans", "fields")
+
+
+def _coverage(table: Mapping[str, Any]) -> Iterator[Row]:
+    yield "dataset", "files", "placed", "identical", "scans", "fields", "sessions", "without an address"
+    for name, row in table.items():
+        yield name, *(f"{row[column]:,}" for column in _COUNTS), _numbers(row["sessions"]), _numbers(row["left_out"])
+    sums = (f"**{sum(row[column] for row in table.values()):,}**" for column in _COUNTS)
+    identical = sum(row["files"] == row["restored"] for row in table.values())
+    yield "**all**", *sums, f"**{identical} of {len(table)} datasets identical**", ""
+
+
+def _numbers(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {word}" for word, number in counts.items())
+
+
 MappingTable.tables |= {"datatypes": _datatypes, "companions": _companions, "trees": _trees}
 
 
@@ -104,4 +166,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Tell Sphinx of the directives."""
     app.add_directive("cli-help", CliHelp)
     app.add_directive("mapping-table", MappingTable)
+    app.add_directive("coverage-table", CoverageTable)
+    app.add_directive("pybids-table", PybidsTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
