@@ -172,7 +172,8 @@ def _check_draft(call: Call, draft: Draft, project: str) -> None:
     """What PUT refuses politely makes an import fail."""
     item = draft.item
     label = item.text("label")
-    if draft.errors or draft.fatal or label is None or not finding.LABEL.fullmatch(label):
+    wrong = draft.errors or draft.fatal or populate.missing(item)
+    if wrong or label is None or not finding.LABEL.fullmatch(label):
         raise failed()
     if item.type not in call.site.registered and not call.user.admin:
         raise failed()

@@ -124,10 +124,10 @@ def _is_many(kind: str, path: str) -> bool:
 def _counterpart(some: list[Item], child: Item, *, many: bool) -> Item | None:
     if not many:
         return some[0] if some else None
-    for key in ("ID", "name", "label"):
+    for key in schema.keys_of(child.type):
         if key in child.fields:
             return next((mine for mine in some if mine.fields.get(key) == child.fields[key]), None)
-    return None
+    return next((mine for mine in some if mine == child), None)
 
 
 @dataclass(slots=True)
@@ -152,14 +152,14 @@ def _element(name: str, item: Item, extra: str = "") -> Iterator[str]:
 
 
 def _node(item: Item) -> _Node:
-    found = schema.type_named(item.type)
+    found = schema.types()[item.type]
     root = _Node()
-    for path in dict.fromkeys(found.order if found else ()):
-        _place(root, item, path)
+    for path in dict.fromkeys(found.order):
+        _place(root, item, found, path)
     return root
 
 
-def _place(root: _Node, item: Item, path: str) -> None:
+def _place(root: _Node, item: Item, found: schema.Type, path: str) -> None:
     known = schema.field_of(item.type, path)
     *parents, leaf = path.split("/")
     if known is None:
@@ -175,15 +175,10 @@ def _place(root: _Node, item: Item, path: str) -> None:
         return
     if known.attribute:
         _descend(root, parents).attributes += f" {leaf}={quoteattr(show(value))}"
-    elif _is_own_text(item, path):
+    elif path == found.text:
         root.text = show(value)
     else:
         _descend(root, [*parents, leaf]).text = show(value)
-
-
-def _is_own_text(item: Item, path: str) -> bool:
-    """Whether a field is the text of the item's own element, as in ``<xnat:addParam name="k">text</xnat:addParam>``."""
-    return item.type == "xnat:addField" or ("_" in item.type and item.type.rsplit("_", 1)[-1] == path)
 
 
 def _descend(node: _Node, names: list[str]) -> _Node:

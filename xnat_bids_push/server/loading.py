@@ -47,8 +47,9 @@ def check(draft: Draft) -> None:
     """Refuse an object with values of the wrong kind."""
     if draft.fatal:
         raise failed()
-    if draft.errors:
-        raise refuse(400, "".join(draft.errors))
+    errors = [*draft.errors, *populate.missing(draft.item)]
+    if errors:
+        raise refuse(400, "".join(errors))
 
 
 def _from_document(call: Call, draft: Draft | None, *, replacing: bool) -> Draft:

@@ -11,7 +11,7 @@ from lxml import etree
 
 from . import schema
 from .items import Item
-from .values import BadValue, FatalValue, parse
+from .values import BadValue, FatalValue, parse, required_field
 
 DELETE: Final = "NULL"
 """The text that removes a value."""
@@ -72,12 +72,15 @@ def implied_type(query: Mapping[str, str]) -> str | None:
 
 def fill(draft: Draft, fields: Mapping[str, str]) -> None:
     """Set query fields one after the other; UnknownField at the first one that the type should have and has not."""
-    for key, text in fields.items():
-        root, _, path = key.partition("/")
-        found = schema.type_named(root)
-        if found is None or not schema.extends(draft.item.type, found.name) or text == "":
-            continue
-        _set(draft, path, text)
+    touched: list[tuple[Item, str]] = []
+    try:
+        for key, text in fields.items():
+            root, _, path = key.partition("/")
+            found = schema.type_named(root)
+            if found is not None and schema.extends(draft.item.type, found.name) and text != "":
+                _set(draft, path, text, touched)
+    finally:
+        _prune(touched)
 
 
 def new_item(name: str) -> Item:
@@ -106,23 +109,41 @@ def read_document(data: bytes) -> Draft:
     return draft
 
 
-def _set(draft: Draft, path: str, text: str) -> None:
-    target, rest, trail = _descend(draft.item, path)
+def missing(item: Item) -> list[str]:
+    """Complaints about fields that an object must have, and has not."""
+    fields = schema.types()[item.type].fields.values()
+    own = [required_field(field) for field in fields if field.required and field.path not in item.fields]
+    return own + [line for some in item.children.values() for child in some for line in missing(child)]
+
+
+def _set(draft: Draft, path: str, text: str, touched: list[tuple[Item, str]]) -> None:
+    try:
+        target, rest = _descend(draft.item, path, touched)
+    except BadValue as error:
+        draft.errors.append(str(error))
+        return
     known = schema.field_of(target.type, rest)
     if known is None:
         raise UnknownField(path)
     if text == DELETE:
         target.fields.pop(known.path, None)
-        if target is draft.item:
-            draft.removed.append(known.path)
+        draft.removed.append(path)
     else:
         draft.put(target, known, text)
-    _prune(trail)
 
 
-def _descend(item: Item, path: str) -> tuple[Item, str, list[tuple[Item, str]]]:
-    """Follow a path through child objects to the item that holds the field; the trail allows to prune empty ones."""
-    trail: list[tuple[Item, str]] = []
+def remove(item: Item, path: str) -> None:
+    """Take away the value at a path."""
+    touched: list[tuple[Item, str]] = []
+    target, rest = _descend(item, path, touched)
+    known = schema.field_of(target.type, rest)
+    if known is not None:
+        target.fields.pop(known.path, None)
+    _prune(touched)
+
+
+def _descend(item: Item, path: str, touched: list[tuple[Item, str]]) -> tuple[Item, str]:
+    """Follow a path through child objects to the item that holds the field; notes the lists on the way."""
     prefix = ""
     for match in _SEGMENT.finditer(path):
         name, condition = match[1], match[2]
@@ -131,21 +152,27 @@ def _descend(item: Item, path: str) -> tuple[Item, str, list[tuple[Item, str]]]:
         if child is None:
             prefix += "/"
             continue
-        trail.append((item, child.path))
+        touched.append((item, child.path))
         item = _child(item, child, condition or "")
         prefix = ""
-    return item, prefix.removesuffix("/"), trail
+    return item, prefix.removesuffix("/")
 
 
 def _child(item: Item, child: schema.Child, condition: str) -> Item:
     some = item.children.setdefault(child.path, [])
+    if condition.isdigit():
+        return _numbered(some, child, int(condition))
     key, _, value = condition.removeprefix("@").partition("=")
     if key == "xsi:type" and schema.type_named(value) is None:
         raise UnknownField(condition)
     if child.many and key and key != "xsi:type":
-        found = next((one for one in some if one.fields.get(key) == value), None)
+        known = schema.field_of(child.type, key)
+        if known is None:
+            raise UnknownField(condition)
+        wanted = parse(known, value)
+        found = next((one for one in some if one.fields.get(known.path) == wanted), None)
         if found is None:
-            found = Item(child.type, {key: value})
+            found = Item(child.type, {known.path: wanted})
             some.append(found)
         return found
     if not some:
@@ -153,11 +180,21 @@ def _child(item: Item, child: schema.Child, condition: str) -> Item:
     return some[0]
 
 
-def _prune(trail: list[tuple[Item, str]]) -> None:
-    for item, path in reversed(trail):
-        item.children[path] = [child for child in item.children[path] if not _says_nothing(child)]
-        if not item.children[path]:
-            del item.children[path]
+def _numbered(some: list[Item], child: schema.Child, number: int) -> Item:
+    """The member of a list at a place, or a new one at its end."""
+    if number >= len(some):
+        some.append(Item(child.type))
+    return some[min(number, len(some) - 1)]
+
+
+def _prune(touched: list[tuple[Item, str]]) -> None:
+    """Drop what has nothing to say from lists, the innermost ones first."""
+    for item, path in reversed(touched):
+        left = [child for child in item.children.get(path, ()) if not _says_nothing(child)]
+        if left:
+            item.children[path] = left
+        else:
+            item.children.pop(path, None)
 
 
 def _says_nothing(child: Item) -> bool:
@@ -204,21 +241,15 @@ def _read_children(draft: Draft, item: Item, element: etree._Element, prefix: st
 def _read_child(draft: Draft, child: schema.Child, element: etree._Element) -> Item:
     name = element.get(_XSI_TYPE) or _CONCRETE.get(child.type, child.type)
     found = schema.type_named(name)
-    if found is None or not (child.text or schema.extends(found.name, child.type)):
+    if found is None or not schema.extends(found.name, child.type):
         raise BadDocument(f"unknown type {name}")
     item = Item(found.name)
     _read_attributes(draft, item, element, "")
-    own_text = _own_text_field(item.type, child)
-    if own_text is not None and element.text:
+    own_text = schema.field_of(found.name, found.text) if found.text else None
+    if own_text is not None and element.text and element.text.strip():
         draft.put(item, own_text, element.text)
     _read_children(draft, item, element, "")
     return item
-
-
-def _own_text_field(kind: str, child: schema.Child) -> schema.Field | None:
-    if kind == "xnat:addField":
-        return schema.field_of(kind, "addField")
-    return schema.field_of(kind, child.path.rsplit("/", 1)[-1]) if child.text else None
 
 
 def _has_below(kind: str, path: str) -> bool:

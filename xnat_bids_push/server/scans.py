@@ -6,7 +6,7 @@ import itertools
 import sqlite3
 from typing import Final
 
-from . import finding, items, listings, loading, records, schema, shortcuts, views
+from . import finding, items, listings, loading, populate, records, schema, shortcuts, views
 from .items import Item
 from .populate import Draft
 from .records import Experiment, Project, Scan
@@ -136,7 +136,7 @@ def share(
         shares = found.item.children.setdefault("sharing/share", [])
         if any(one.fields.get("project") == other.id for one in shares):
             raise refuse(409, f"Already assigned to project: {other.id}")
-        shares.append(Item("xnat:imageScanShare", {"project": other.id}))
+        shares.append(Item("xnat:imageScanData_share", {"project": other.id}))
         records.save_scan(db, session.id, found.item, call.user.login)
     return get(call, experiment, scan, project)
 
@@ -231,7 +231,7 @@ def _save(
         raise failed()
     item = existing.item.copy() if existing else Item(draft.item.type)
     for path in draft.removed:
-        item.fields.pop(path, None)
+        populate.remove(item, path)
     items.merge(item, draft.item)
     item.fields.pop("image_session_ID", None)
     item.fields.update({"ID": scan_id, "project": within.id if within else session.project})

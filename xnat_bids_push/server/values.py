@@ -45,12 +45,14 @@ class FatalValue(ValueError):
 
 def parse(field: Field, text: str) -> Value:
     """The value that XNAT keeps for a text; BadValue or FatalValue if it keeps none."""
-    if field.path == "visit":
-        raise FatalValue(field.path)
+    # What numbers may be called in Java passes every check, and fails when it is stored.
+    odd = field.kind not in ("text", "boolean", "float", "double") and text.lower() in ("inf", "nan")
+    if odd or field.path == "visit":
+        raise FatalValue(text)
     match field.kind:
         case "integer":
             return _integer(field, text)
-        case "float":
+        case "float" | "double":
             return _float(field, text)
         case "date":
             return _date(field, text)
@@ -66,6 +68,11 @@ def parse(field: Field, text: str) -> Value:
             return _boolean(field, text)
         case "text":
             return _text(field, text)
+
+
+def required_field(field: Field) -> str:
+    """What XNAT says of a field that must not be empty."""
+    return str(_refused(field, "Required Field"))
 
 
 def single_precision(number: float) -> float:
@@ -87,15 +94,21 @@ def _refused(field: Field, reason: str, times: int = 1) -> BadValue:
 
 
 def _integer(field: Field, text: str) -> int:
-    # A bounded integer is checked once for its type and once for its bounds, and says so twice.
+    # Each bound is a rule of its own, and checks the kind of the value again.
+    bounds = [bound for bound in (field.lowest, field.highest) if bound is not None]
     if _INTEGER.fullmatch(text) is None or abs(int(text)) > _LARGEST_INTEGER:
-        raise _refused(field, "Must Be A Valid Integer", 2 if field.bounds else 1)
+        raise _refused(field, "Must Be A Valid Integer", len(bounds) or 1)
     number = int(text)
-    if field.bounds and number < field.bounds[0]:
-        raise _refused(field, f"Must Be Greater Than Or Equal To {field.bounds[0]}")
-    if field.bounds and number > field.bounds[1]:
-        raise _refused(field, f"Must Be Less Than Or Equal To {field.bounds[1]}")
+    _check_bounds(field, number)
     return number
+
+
+def _check_bounds(field: Field, number: float) -> None:
+    """Refuse what lies outside, as far as its whole part tells."""
+    if field.lowest is not None and int(number) < field.lowest:
+        raise _refused(field, f"Must Be More Than {field.lowest}")
+    if field.highest is not None and int(number) > field.highest:
+        raise _refused(field, f"Must Be Less Than {field.highest}")
 
 
 def _float(field: Field, text: str) -> Value:
@@ -103,12 +116,13 @@ def _float(field: Field, text: str) -> Value:
         return "NaN"
     if text.lower().lstrip("+-") in ("inf", "infinity"):
         raise FatalValue(text)
-    if _FLOAT.fullmatch(text) is None:
-        raise _refused(field, "Must Be A Valid Float")
+    if _FLOAT.fullmatch(text.strip()) is None:
+        raise _refused(field, f"Must Be A Valid {field.kind.title()}")
     number = float(text)
-    if math.isinf(number) or abs(number) > _LARGEST_FLOAT:
+    if math.isinf(number) or (field.kind == "float" and abs(number) > _LARGEST_FLOAT):
         raise FatalValue(text)
-    return single_precision(number)
+    _check_bounds(field, number)
+    return number if field.kind == "double" else single_precision(number)
 
 
 def _date(field: Field, text: str) -> str:
@@ -165,7 +179,8 @@ def _boolean(field: Field, text: str) -> int:
 def _text(field: Field, text: str) -> str:
     if field.choices and text.lower() not in {choice.lower() for choice in field.choices}:
         raise _refused(field, f"'{text}' Must Match Pre-Defined Values...({','.join(field.choices)})")
-    if field.max_length is not None and len(text) > field.max_length:
-        reason = f"Must Be Less Than {field.max_length} Characters : Current Length ({len(text)})"
+    length = len(text.encode("utf-16-le", "surrogatepass")) // 2  # as Java counts
+    if field.max_length is not None and length > field.max_length:
+        reason = f"Must Be Less Than {field.max_length} Characters : Current Length ({length})"
         raise _refused(field, reason)
     return text

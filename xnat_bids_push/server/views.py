@@ -69,7 +69,7 @@ def experiment_item(files: Files, db: sqlite3.Connection, experiment: Experiment
     _add(item, "resources/resource", own)
     found = records.scans_of(db, [experiment.id])
     _add(item, "scans/scan", [scan_item(scan, resources, folder) for scan in found])
-    _add(item, "sharing/share", _shares(db, "experiment", experiment.id, "xnat:experimentShare"))
+    _add(item, "sharing/share", _shares(db, "experiment", experiment.id, "xnat:experimentData_share"))
     return item
 
 

@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from lxml import etree
 
-Kind = Literal["text", "float", "integer", "date", "time", "dateTime", "duration", "boolean"]
+Kind = Literal["text", "float", "double", "integer", "date", "time", "dateTime", "duration", "boolean"]
 Registered = Literal["all", "stock"]
 
 NAMESPACES: Final = {
@@ -37,6 +37,8 @@ _XS: Final = f"{{{NAMESPACES['xs']}}}"
 _KINDS: Final[dict[str, Kind]] = {
     "xs:string": "text",
     "xs:float": "float",
+    "xs:double": "double",
+    "xs:int": "integer",
     "xs:integer": "integer",
     "xs:long": "integer",
     "xs:date": "date",
@@ -57,7 +59,11 @@ class Field:
     attribute: bool = False
     max_length: int | None = None
     choices: tuple[str, ...] = ()
-    bounds: tuple[int, int] | None = None
+    lowest: int | None = None
+    highest: int | None = None
+    required: bool = False
+    key: bool = False
+    """Whether members of a list that agree in this field are one and the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,6 @@ class Child:
     path: str
     type: str
     many: bool
-    text: bool = False
 
 
 @dataclass(slots=True)
@@ -78,6 +83,8 @@ class Type:
     base: str | None = None
     element: str | None = None
     abstract: bool = False
+    text: str | None = None
+    """The field that is the text of the element itself, as in ``<xnat:addParam name="k">text</xnat:addParam>``."""
     fields: dict[str, Field] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
     order: list[str] = field(default_factory=list)
@@ -137,6 +144,14 @@ def child_of(type_name: str, path: str) -> Child | None:
 
 
 @cache
+def keys_of(type_name: str) -> tuple[str, ...]:
+    """The fields by which members of a list are told apart, the most telling one first."""
+    found = type_named(type_name)
+    own = tuple(field.path for field in found.fields.values() if field.key) if found else ()
+    return own or ("ID", "name", "label")
+
+
+@cache
 def registered_types(registered: Registered) -> frozenset[str]:
     """The types that have security set up on this site."""
     if registered == "stock":
@@ -168,7 +183,7 @@ class _Reader:
             found.children.update(parent.children)
             found.order.extend(parent.order)
         elif base is not None:
-            self._add(found, Field(name, _KINDS[base], full, max_length=DEFAULT_LENGTH))
+            self._add_text(found, name, base)
         self.types[full] = found
         self._content(found, outer if outer is not None else node, "")
         return found
@@ -186,24 +201,36 @@ class _Reader:
         inner = element.find(f"{_XS}complexType")
         if kind.startswith("xnat:"):
             self._add_child(found, Child(path, kind, many))
+        elif many:
+            self._add_child(found, Child(path, self._member(found, element, path).name, many))
         elif inner is None:
             self._add(found, _field(element, prefix, found.name))
-        elif many:
-            self._named_text(found, path)
         else:
             value = inner.find(f"{_XS}simpleContent/{_XS}extension")
             if value is not None:
                 self._add(found, Field(path, _KINDS[value.get("base", "")], found.name, max_length=DEFAULT_LENGTH))
             self._content(found, value if value is not None else inner, f"{path}/")
 
-    def _named_text(self, found: Type, path: str) -> None:
-        """A list of texts with names, such as ``fields/field``, has a type of its own in XNAT's answers."""
+    def _member(self, owner: Type, element: etree._Element, path: str) -> Type:
+        """The members of a list such as ``fields/field`` have a type of their own, which the schema does not name."""
         leaf = path.rsplit("/", 1)[-1]
-        named = Type(f"{found.name}_{leaf}")
-        self._add(named, Field("name", "text", named.name, attribute=True, max_length=DEFAULT_LENGTH))
-        self._add(named, Field(leaf, "text", named.name, max_length=DEFAULT_LENGTH))
-        self.types[named.name] = named
-        self._add_child(found, Child(path, named.name, many=True, text=True))
+        made = Type(f"{owner.name}_{leaf}")
+        inner = element.find(f"{_XS}complexType")
+        outer = inner.find(f"{_XS}simpleContent/{_XS}extension") if inner is not None else None
+        if inner is None:
+            self._add(made, _field(element, "", made.name))
+            made.text = leaf
+        elif outer is not None:
+            self._add_text(made, leaf, outer.get("base", ""))
+        if inner is not None:
+            self._content(made, outer if outer is not None else inner, "")
+        self.types[made.name] = made
+        return made
+
+    def _add_text(self, found: Type, name: str, base: str) -> None:
+        kind = _KINDS[base]
+        self._add(found, Field(name, kind, found.name, max_length=DEFAULT_LENGTH if kind == "text" else None))
+        found.text = name
 
     @staticmethod
     def _add(found: Type, value: Field) -> None:
@@ -222,8 +249,11 @@ def _field(node: etree._Element, prefix: str, owner: str, *, attribute: bool = F
     base = restriction.get("base") if restriction is not None else node.get("type")
     kind = _KINDS[base or ""]
     length = DEFAULT_LENGTH if kind == "text" else None
+    # IDs are given by the archive where they are missing.
+    required = node.get("use") == "required" and node.get("name") != "ID"
+    key = node.find(f"{_XS}annotation/{_XS}appinfo/xdat:field[@uniqueComposite]", NAMESPACES) is not None
     if restriction is None:
-        return Field(path, kind, owner, attribute, length)
+        return Field(path, kind, owner, attribute, length, required=required, key=key)
 
     def facet(name: str) -> list[str]:
         return [found.get("value", "") for found in restriction.iterfind(f"{_XS}{name}")]
@@ -236,5 +266,8 @@ def _field(node: etree._Element, prefix: str, owner: str, *, attribute: bool = F
         attribute,
         int(longest[0]) if longest else length,
         tuple(facet("enumeration")),
-        (int(low[0]), int(high[0])) if low and high else None,
+        int(low[0]) if low else None,
+        int(high[0]) if high else None,
+        required,
+        key,
     )
