@@ -33,6 +33,9 @@ nitpick_ignore_regex = [
     ("py:.*", r"(tuple|dict|list)\[.*"),
     ("py:.*", r"xnat_bids_push\.(archive|mapping|package|table)(\..*)?"),
     ("py:.*", r"xnat_bids_push\.(dataset\.HasRoot|removing\.Deletion)"),
-    ("py:.*", r"(xnat_bids_push\.model\.)?(Step|CreateSubject|ImportSession|CreateScan|FillResource|SendFile)"),
+    (
+        "py:.*",
+        r"(xnat_bids_push\.model\.)?(Step|CreateSubject|ImportSession|CreateScans|SetFields|FillResource|SendFile)",
+    ),
     ("py:.*", r"Made by the push"),  # napoleon takes the words before a colon for a type
 ]

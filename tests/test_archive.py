@@ -136,7 +136,7 @@ def test_a_project_named_by_its_alias_is_found_by_its_id(server: LocalServer, pr
 
 def test_an_expired_login_is_renewed(server: LocalServer, open_project: Connect) -> None:
     with open_project() as archive:
-        archive.create_subject("sub-01")
+        archive.create_subject(CreateSubject("sub-01"))
         archive._session._xnat.interface.delete(f"{server.url}/data/JSESSION", timeout=30)
         assert set(archive.subjects()) == {"sub-01"}
 

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 import xnat_bids_push
+from tests.schemas import SCHEMA
 from xnat_bids_push.errors import DatasetError
 from xnat_bids_push.mapping import place
 from xnat_bids_push.model import Address, BidsFile, Mark, MarkKind, Md5, Node, Parcel, Part, Placed
@@ -30,14 +31,6 @@ from xnat_bids_push.table import default_table
 TABLE = default_table()
 NAMES = {"xnat": "http://nrg.wustl.edu/xnat", "cat": "http://nrg.wustl.edu/catalog"}
 XSI_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
-ELEMENTS = {
-    "xnat:mrSessionData": "MRSession",
-    "xnat:petSessionData": "PETSession",
-    "xnat:megSessionData": "MEGSession",
-    "xnat:eegSessionData": "EEGSession",
-    "xnat:gmSessionData": "GMSession",
-    "xnat:otherDicomSessionData": "OtherDicomSession",
-}
 
 
 def made(path: str, content: bytes | None = None) -> BidsFile:
@@ -85,7 +78,7 @@ class Sending:
             parcel,
             parcel.files if files is None else files,
             project="P",
-            element=ELEMENTS[parcel.xsi_type],
+            schema=SCHEMA,
             table=TABLE,
             sent=self.sent,
             watch=self.watch,

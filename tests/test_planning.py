@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xnat_bids_push.fitting import Untold
 from xnat_bids_push.mapping import place
 from xnat_bids_push.model import (
     Address,
     BidsFile,
-    CreateScan,
+    CreateScans,
     CreateSubject,
     FillResource,
     Finding,
@@ -31,6 +32,7 @@ from xnat_bids_push.model import (
     Part,
     Placed,
     SendFile,
+    SetFields,
     State,
     Step,
     StoredFile,
@@ -111,7 +113,7 @@ def planned(
 ) -> NodePlan:
     ours, unseen = ({placed.address for placed in some} for some in (written, hidden))
     known = Known(frozenset(subjects), frozenset(ours), frozenset(unseen))
-    return plan_node(parcel, there, digest=digest_of, table=TABLE, known=known, large=LARGE)
+    return plan_node(parcel, there, digest=digest_of, describe=Untold(), table=TABLE, known=known, large=LARGE)
 
 
 def finding(plan: NodePlan, address: Address) -> Finding:
@@ -127,7 +129,7 @@ def carried(steps: Iterable[Step]) -> Iterator[Placed]:
                 yield from files
             case SendFile(placed=placed):
                 yield placed
-            case CreateSubject() | CreateScan():
+            case CreateSubject() | CreateScans() | SetFields():
                 pass
 
 
@@ -204,7 +206,8 @@ def test_digests_are_computed_only_where_size_does_not_decide() -> None:
         stored(fourth, size=-1),
         stored(fifth, digest=OTHER),
     ]
-    plan_node(SESSION, holding(SESSION, there), digest=digest, table=TABLE, known=Known(("sub-1",)))
+    known = Known(("sub-1",))
+    plan_node(SESSION, holding(SESSION, there), digest=digest, describe=Untold(), table=TABLE, known=known)
 
     assert asked == {first.file.path: 1, fifth.file.path: 1}
 
@@ -270,9 +273,9 @@ def act(there: Holding, steps: Iterable[Step]) -> Holding:
                 assert not identifier, "the experiment exists"
                 identifier, xsi_type = "XNAT_1", parcel.xsi_type
                 scans |= {scan.id for scan in parcel.scans}
-            case CreateScan(_, scan):
+            case CreateScans(_, _, new):
                 assert identifier, "there is no experiment"
-                scans.add(scan.id)
+                scans |= {scan.id for scan in new}
             case _:
                 pass
         for placed in carried([step]):
@@ -369,8 +372,8 @@ def test_scans_that_are_missing_are_created_before_their_files() -> None:
     func = next(scan for scan in SESSION.scans if scan.id == "func_task-a_bold")
     plan = planned(SESSION, holding(SESSION, map(stored, anat)))
 
-    assert plan.steps[0] == CreateScan(SESSION.node, func)
-    assert [step for step in plan.steps if isinstance(step, CreateScan)] == [plan.steps[0]]
+    assert plan.steps[0] == CreateScans(SESSION.node, SESSION.xsi_type, (func,))
+    assert [step for step in plan.steps if isinstance(step, CreateScans)] == [plan.steps[0]]
 
 
 def test_each_resource_is_filled_by_one_archive() -> None:

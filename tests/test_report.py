@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from xnat_bids_push.model import (
     Address,
     CreateSubject,
+    Field,
     Finding,
     Issue,
     LeftOut,
@@ -165,7 +166,11 @@ def test_the_json_of_an_outcome_names_each_finding_that_is_not_the_same(one: Out
 
 def test_the_json_of_a_plan_names_its_steps_and_findings() -> None:
     missing = finding(State.MISSING)
-    plan = NodePlan(Node("sub-1"), (missing, finding(State.SAME)), (CreateSubject("sub-1"),))
+    plan = NodePlan(
+        Node("sub-1"),
+        (missing, finding(State.SAME)),
+        (CreateSubject("sub-1", (Field("group", "control", "group in participants.tsv"),)),),
+    )
 
     assert json.loads(json.dumps(plan_json(plan))) == {
         "kind": "subject",
@@ -174,6 +179,7 @@ def test_the_json_of_a_plan_names_its_steps_and_findings() -> None:
         "settled": False,
         "obstacle": "",
         "steps": ["CreateSubject"],
+        "fields": [{"path": "group", "value": "control", "source": "group in participants.tsv"}],
         "findings": [
             {
                 "state": "missing",
@@ -185,7 +191,7 @@ def test_the_json_of_a_plan_names_its_steps_and_findings() -> None:
         ],
     }
     assert plan_json(replace(plan, obstacle="in the way"))["obstacle"] == "in the way"
-    assert plan_json(replace(plan, findings=(finding(State.SAME),)))["settled"] is True
+    assert plan_json(replace(plan, findings=(finding(State.SAME),), steps=()))["settled"] is True
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ ROOT = Path(xnat_bids_push.__file__).parent
 
 LAYERS = (
     {"errors", "model", "names"},
-    {"table", "mapping", "planning", "report"},
+    {"table", "mapping", "planning", "report", "schema", "documents", "fitting"},
     {"dataset", "archive", "package", "config"},
     {"connecting", "pushing", "serving"},
     {"pulling", "removing"},

@@ -24,19 +24,26 @@ import xnat
 import xnat.exceptions
 from defusedxml import ElementTree
 
+from xnat_bids_push.documents import fields_document, new_scans_document, subject_document
 from xnat_bids_push.errors import AccessDenied, ArchiveError, ConfigError, Rejected, Unavailable
 from xnat_bids_push.model import (
     Address,
+    CreateScans,
+    CreateSubject,
     Experiment,
+    Field,
     FillResource,
     Holding,
     ImportSession,
     Node,
-    Scan,
     SendFile,
+    SetFields,
+    Shown,
     StoredFile,
 )
 from xnat_bids_push.package import Body, Sent, Stream, Watch, resource_body, session_archive, single_body
+from xnat_bids_push.planning import same_value
+from xnat_bids_push.schema import Schema
 from xnat_bids_push.table import Table
 
 TIMEOUT = (15.0, 300.0)
@@ -86,6 +93,8 @@ class Archive:
     def __init__(self, session: _Session, project: str) -> None:
         self._session = session
         self.project = project
+        self._lock = threading.Lock()
+        self._schema: Schema | None = None
 
     @property
     def server(self) -> str:
@@ -108,15 +117,16 @@ class Archive:
         rows = self._session.rows("/data/search/elements")
         return frozenset(str(row["ELEMENT_NAME"]) for row in rows)
 
-    def type_elements(self) -> dict[str, str]:
-        """The XML element of each data type, by the server's own schema: ``{"xnat:mrSessionData": "MRSession"}``."""
-        document = self._session.get("/xapi/schemas/xnat").content
-        try:
-            root = ElementTree.fromstring(document)
-        except ElementTree.ParseError as error:
-            raise Rejected("the server's schema cannot be read", method="GET", path="/xapi/schemas/xnat") from error
-        elements = root.findall("{http://www.w3.org/2001/XMLSchema}element")
-        return {element.get("type", ""): element.get("name", "") for element in elements}
+    def schema(self) -> Schema:
+        """The server's own data model; asked for once."""
+        with self._lock:
+            if self._schema is None:
+                path = "/xapi/schemas/xnat"
+                try:
+                    self._schema = Schema(ElementTree.fromstring(self._session.get(path).content))
+                except ElementTree.ParseError as error:
+                    raise Rejected("the server's schema cannot be read", method="GET", path=path) from error
+            return self._schema
 
     # ---------------------------------------------------------------- the inventory
 
@@ -166,46 +176,63 @@ class Archive:
         """The IDs of an experiment's scans."""
         return frozenset(str(row["ID"]) for row in self._session.rows(f"{self._path(node)}/scans"))
 
-    def is_bare_subject(self, label: str) -> bool:
-        """Whether a subject is nothing but its label: no demographics, experiments, resources or other fields."""
-        answer = self._session.get(f"{self._path(Node(label))}", format="json")
-        item = cast("_Item", _json(answer)["items"][0])  # type: ignore[index]
-        return not item["children"] and set(item["data_fields"]) <= {"ID", "id", "project", "label"}
+    def shown(self, node: Node) -> Shown:
+        """The fields that the server shows of an experiment and its scans, or of a subject: one request."""
+        return _shown(self._item(node))
+
+    def _item(self, node: Node) -> _Item:
+        return cast("_Item", _json(self._session.get(self._path(node), format="json"))["items"][0])  # type: ignore[index]
+
+    def is_bare_subject(self, label: str, fields: Iterable[Field]) -> bool:
+        """Whether a subject is nothing but its label and the given fields: no experiments, resources, other fields."""
+        item = self._item(Node(label))
+        ours = {field.path: field.value for field in fields}
+        shown = {path: value for path, value in _shown(item).own.items() if path not in _NAMES}
+        known = {child["field"] for child in item["children"]} <= {"demographics", "fields/field"}
+        return known and all(same_value(ours.get(path, ""), value) for path, value in shown.items())
 
     def foreign_contents(self, node: Node, scans: Set[str]) -> tuple[str, ...]:
         """What an experiment holds beyond files, fields and the given scans: other scans, assessors, and so on."""
-        item = cast("_Item", _json(self._session.get(self._path(node), format="json"))["items"][0])  # type: ignore[index]
         found = []
-        for child in item["children"]:
+        for child in self._item(node)["children"]:
             for one in child["items"]:
                 fields = one["data_fields"]
                 name = str(fields.get("ID") or fields.get("label") or fields.get("name") or child["field"])
-                known = name in scans if child["field"] == "scans/scan" else child["field"] == "resources/resource"
+                known = name in scans if child["field"] == "scans/scan" else child["field"] in _OWN_CHILDREN
                 if not known:
                     found.append(f"{child['field'].partition('/')[0]}/{name}")
         return tuple(found)
 
     # ---------------------------------------------------------------- creating and sending
 
-    def create_subject(self, label: str) -> None:
-        """Create a subject; one that exists stays as it is."""
-        self._session.put(self._path(Node(label)), refusal="XNAT does not take this subject's label")
+    def create_subject(self, step: CreateSubject) -> None:
+        """Create a subject with its fields; one that exists stays as it is, but for these fields."""
+        document = subject_document(step.fields, self.schema()) if step.fields else None
+        refusal = "XNAT does not take this subject" if document else "XNAT does not take this subject's label"
+        self._session.put(self._path(Node(step.label)), document=document, refusal=refusal)
 
-    def create_scan(self, node: Node, scan: Scan) -> None:
-        """Create a scan, unless it is there: what curators wrote into it is theirs. Two requests."""
-        if scan.id in self.scans(node):
-            return
-        fields = {"type": scan.type, "series_description": scan.series_description, "quality": scan.quality}
-        self._session.put(f"{self._path(node)}/scans/{_part(scan.id)}", {"xsiType": scan.xsi_type} | fields)
+    def create_scans(self, step: CreateScans) -> None:
+        """Create scans, but for those that are there: what curators wrote into them is theirs. Two requests."""
+        there = self.scans(step.node)
+        new = [scan for scan in step.scans if scan.id not in there]
+        if new:
+            self._session.put(self._path(step.node), document=new_scans_document(step.xsi_type, new, self.schema()))
 
-    def import_session(self, step: ImportSession, *, element: str, table: Table, sent: Sent, watch: Watch) -> str:
+    def set_fields(self, step: SetFields) -> None:
+        """Set fields of an experiment and its scans, or of a subject; all others stay as they are."""
+        self._session.put(self._path(step.node), document=fields_document(step, self.schema()))
+
+    def import_session(self, step: ImportSession, *, table: Table, sent: Sent, watch: Watch) -> str:
         """Create an experiment with its scans and files in one request; the answer is its ID.
 
         Raises:
             Unavailable: among others with a plain 500, which XNAT also gives for a label that exists (and then
                 changes nothing) and for a document that it refuses: only a look at its listing tells.
         """
-        make = partial(session_archive, step.parcel, step.files, project=self.project, element=element, table=table)
+        schema = self.schema()
+        if not schema.element(step.parcel.xsi_type):
+            raise Rejected(f"the server's data model has no {step.parcel.xsi_type}")
+        make = partial(session_archive, step.parcel, step.files, project=self.project, schema=schema, table=table)
         body = Stream(partial(make, sent=sent, watch=watch))
         path, query = "/data/services/import", {"import-handler": "XAR", "inbody": "true"}
         try:
@@ -331,6 +358,50 @@ def _part(text: str) -> str:
     return quote(text, safe="")
 
 
+_OWN_CHILDREN = frozenset({"resources/resource", "fields/field"})
+"""What an experiment of ours holds beside its scans."""
+
+
+def _shown(item: _Item) -> Shown:
+    """The fields of an item: its own, and those of the scans in it."""
+    scans = {
+        str(one["data_fields"].get("ID", "")): dict(_values(one))
+        for child in item["children"]
+        if child["field"] == "scans/scan"
+        for one in child["items"]
+    }
+    return Shown(dict(_values(item)), scans)
+
+
+_NAMES = frozenset({"ID", "id", "project", "label"})
+"""What an item shows beside its fields."""
+
+_KEYS = ("name", "number")
+"""What tells the elements of a list apart."""
+
+
+def _values(item: _Item) -> Iterator[tuple[str, str]]:
+    """The fields of an item and of what is part of it, by their paths: ``parameters/addParam[name=…]``."""
+    yield from ((path, str(value)) for path, value in item["data_fields"].items())
+    for child in item["children"]:
+        if child["field"] not in ("scans/scan", "resources/resource", "file"):
+            for one in child["items"]:
+                yield from _part_values(child["field"], one)
+
+
+def _part_values(front: str, item: _Item) -> Iterator[tuple[str, str]]:
+    """The fields of an element; of one of several, its text has the element's own path."""
+    key = next((key for key in _KEYS if key in item["data_fields"]), "")
+    own = f"{front}[{key}={item['data_fields'][key]}]" if key else front
+    for path, value in _values(item):
+        if path != key:
+            yield (own if path == _TEXT.get(front) else f"{own}/{path}"), value
+
+
+_TEXT = {"parameters/addParam": "addField", "fields/field": "field"}
+"""What XNAT calls the text of an element that has a name, too."""
+
+
 def _batches(experiments: list[Experiment]) -> Iterator[list[Experiment]]:
     batch: list[Experiment] = []
     length = 0
@@ -398,11 +469,14 @@ class _Session:
         query: Mapping[str, str] | None = None,
         *,
         data: Body | None = None,
+        document: bytes | None = None,
         timeout: tuple[float, float] = TIMEOUT,
         refusal: str = "",
     ) -> requests.Response:
-        headers = {"Content-Type": "application/octet-stream"} if data is not None else None
-        return self._request("PUT", path, query or {}, data=data, headers=headers, timeout=timeout, refusal=refusal)
+        kind = "text/xml" if document is not None else "application/octet-stream"
+        body = document if document is not None else data
+        headers = {"Content-Type": kind} if body is not None else None
+        return self._request("PUT", path, query or {}, data=body, headers=headers, timeout=timeout, refusal=refusal)
 
     def post(
         self, path: str, query: Mapping[str, str], *, data: Stream | None = None, content_type: str = ""
@@ -435,7 +509,7 @@ class _Session:
         path: str,
         query: Mapping[str, str],
         *,
-        data: Stream | None = None,
+        data: Stream | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: tuple[float, float] = TIMEOUT,
         refusal: str = "",
@@ -462,7 +536,7 @@ def _ask(
     method: str,
     path: str,
     query: Mapping[str, str],
-    data: Stream | None,
+    data: Stream | bytes | None,
     headers: Mapping[str, str] | None,
     timeout: tuple[float, float],
 ) -> requests.Response:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xnat_bids_push import __version__
-from xnat_bids_push.options import Aim, Archive, Jobs, Project, Root, Telling, Validation, What, Where, flat
+from xnat_bids_push.options import Aim, Archive, Jobs, Output, Project, Root, Validation, What, Where, flat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,47 +59,55 @@ def _options(
 
 @app.command()
 @flat
-def push(root: Root, project: Project, where: Where, what: What, aim: Aim, *, jobs: Jobs = 4, telling: Telling) -> None:
+def push(root: Root, project: Project, where: Where, what: What, aim: Aim, *, jobs: Jobs = 4, output: Output) -> None:
     """Push a dataset into a project, and prove that it arrived. To go on after an interruption, push again."""
     from xnat_bids_push import pushing
     from xnat_bids_push.connecting import Access, open_settings
 
-    screen = _screen(telling)
+    screen = _screen(output)
     dataset = _read(root, what)
     found = pushing.healthy(dataset)
     settings = _settings(screen, where, root)
     access = Access.CREATE if aim.create_project or not settings.server else Access.EXISTING
     with open_settings(settings, project, access) as opened, screen.running(found):
-        report = pushing.push(dataset, opened, found=found, jobs=jobs, on_outcome=screen.outcome, on_bytes=screen.sent)
+        report = pushing.push(
+            dataset,
+            opened,
+            found=found,
+            jobs=jobs,
+            update_fields=aim.update_fields,
+            on_outcome=screen.outcome,
+            on_bytes=screen.sent,
+        )
     _finish(screen, report, "push", settings)
 
 
 @app.command()
 @flat
-def plan(root: Root, project: Project, where: Where, what: What, aim: Aim, telling: Telling) -> None:
+def plan(root: Root, project: Project, where: Where, what: What, aim: Aim, output: Output) -> None:
     """Show what a push would do; change nothing. Exit code 0 if there is nothing to do, else 1."""
     from xnat_bids_push import pushing
     from xnat_bids_push.connecting import Access, open_settings
 
-    screen = _screen(telling)
+    screen = _screen(output)
     dataset = _read(root, what)
     found = pushing.healthy(dataset)
     settings = _settings(screen, where, root)
     access = Access.PRETEND if aim.create_project or not settings.server else Access.EXISTING
     with open_settings(settings, project, access) as opened:
         pushing.check(dataset, opened, found)
-        settled = screen.plan(pushing.plan(dataset, opened), opened)
+        settled = screen.plan(pushing.plan(dataset, opened, update_fields=aim.update_fields), opened)
     raise typer.Exit(OK if settled else DIFFERS)
 
 
 @app.command()
 @flat
-def verify(root: Root, project: Project, where: Where, what: What, telling: Telling) -> None:
+def verify(root: Root, project: Project, where: Where, what: What, output: Output) -> None:
     """Tell whether the archive equals the dataset, by the server's own listing and digests."""
     from xnat_bids_push import pushing
     from xnat_bids_push.connecting import open_settings
 
-    screen = _screen(telling)
+    screen = _screen(output)
     dataset = _read(root, what)
     found = pushing.healthy(dataset)
     settings = _settings(screen, where, root)
@@ -114,13 +122,13 @@ def pull(
     project: Project,
     out: Annotated[Path, typer.Argument(help="The folder to bring the dataset back into.", show_default=False)],
     where: Where,
-    telling: Telling,
+    output: Output,
 ) -> None:
     """Bring a project's BIDS data back into a folder, byte for byte. To go on after an interruption, pull again."""
     from xnat_bids_push import pulling
     from xnat_bids_push.connecting import open_settings
 
-    screen = _screen(telling)
+    screen = _screen(output)
     settings = _settings(screen, where)
     with open_settings(settings, project) as opened:
         report = pulling.pull(opened, out, on_outcome=screen.outcome)
@@ -136,13 +144,13 @@ def remove(
     what: What,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    telling: Telling,
+    output: Output,
 ) -> None:
     """Delete from the archive what this dataset has there, and nothing else. Shows what, and asks."""
     from xnat_bids_push import removing
     from xnat_bids_push.connecting import open_settings
 
-    screen = _screen(telling)
+    screen = _screen(output)
     dataset = _read(root, what)
     settings = _settings(screen, where, root)
     with open_settings(settings, project) as opened:
@@ -212,10 +220,10 @@ def _where_the_password_is(folder: Path) -> str:
 # ------------------------------------------------------------------ what commands share
 
 
-def _screen(telling: Telling) -> Screen:
+def _screen(output: Output) -> Screen:
     from xnat_bids_push.ui import Screen
 
-    return Screen(as_json=telling.as_json, quiet=telling.quiet)
+    return Screen(as_json=output.as_json, quiet=output.quiet)
 
 
 def _read(root: Path, what: What) -> Dataset:
@@ -283,7 +291,7 @@ def _asks_for_itself(argument: str) -> bool:
 def _run(arguments: list[str]) -> int:
     from xnat_bids_push.errors import AccessDenied, ConfigError, DatasetError, MappingError, Unavailable, XnatBidsError
 
-    screen = _screen(Telling("--json" in arguments, "--quiet" in arguments))
+    screen = _screen(Output("--json" in arguments, "--quiet" in arguments))
     codes = ((DatasetError, BAD_DATASET), (MappingError, BAD_DATASET), (ConfigError, USAGE), (AccessDenied, DENIED))
     try:
         app(arguments, prog_name="bids2xnat")

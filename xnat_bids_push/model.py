@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -242,13 +243,26 @@ class Experiment:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """The fields that the server shows of a node: path → value; and those of its scans, by the scan's ID."""
+
+    own: Mapping[str, str]
+    scans: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Holding:
-    """What the server has at one node; `id` is empty where the node does not exist."""
+    """What the server has at one node; `id` is empty where the node does not exist.
+
+    Args:
+        shown: its fields, where they were asked for.
+    """
 
     node: Node
     id: str = ""
     xsi_type: str = ""
     files: dict[Address, StoredFile] = field(default_factory=dict)
+    shown: Shown | None = None
 
 
 # ------------------------------------------------------------------ deciding
@@ -284,9 +298,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class CreateSubject:
-    """Create the subject of the node."""
+    """Create the subject of the node, with its fields."""
 
     label: str
+    fields: tuple[Field, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,11 +313,26 @@ class ImportSession:
 
 
 @dataclass(frozen=True, slots=True)
-class CreateScan:
-    """Create a scan in an experiment that exists."""
+class CreateScans:
+    """Create scans in an experiment that exists, of type `xsi_type`."""
 
     node: Node
-    scan: Scan
+    xsi_type: str
+    scans: tuple[Scan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetFields:
+    """Set fields of a subject, or of an experiment of type `xsi_type` and its scans.
+
+    Args:
+        scans: with the fields that are to be set, and no others.
+    """
+
+    node: Node
+    xsi_type: str
+    fields: tuple[Field, ...]
+    scans: tuple[Scan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +354,7 @@ class SendFile:
     replace: bool = False
 
 
-Step = CreateSubject | ImportSession | CreateScan | FillResource | SendFile
+Step = CreateSubject | ImportSession | CreateScans | SetFields | FillResource | SendFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +376,7 @@ class NodePlan:
     @property
     def settled(self) -> bool:
         """Whether the server's own listing proves that everything is there, and nothing else of ours."""
-        return not self.obstacle and all(finding.state is State.SAME for finding in self.findings)
+        return not self.obstacle and not self.steps and all(finding.state is State.SAME for finding in self.findings)
 
 
 # ------------------------------------------------------------------ telling

@@ -63,10 +63,17 @@ class Aim:
     create_project: Annotated[bool, typer.Option("--create-project", help="Create the project if it is missing.")] = (
         False
     )
+    update_fields: Annotated[
+        bool,
+        typer.Option(
+            "--update-fields",
+            help="Also set XNAT's fields of what exists, where they differ; without, curators' edits stay.",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class Output:
     """How a run is told."""
 
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line, for programs.")] = False

@@ -12,16 +12,14 @@ import io
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from xml.etree import ElementTree as ET
 
 from xnat_bids_push.dataset import chunks
+from xnat_bids_push.documents import catalog_document, resource_folder, session_document
 from xnat_bids_push.mapping import files_by_resource
-from xnat_bids_push.model import Address, Md5, Parcel, Placed, Scan
+from xnat_bids_push.model import Address, Md5, Parcel, Placed
+from xnat_bids_push.schema import Schema
 from xnat_bids_push.table import Table
 
-_XNAT = "http://nrg.wustl.edu/xnat"
-_CATALOG = "http://nrg.wustl.edu/catalog"
-_XSI = "http://www.w3.org/2001/XMLSchema-instance"
 Sent = dict[Address, Md5]
 """The MD5 of the bytes that went out to each address."""
 
@@ -101,7 +99,7 @@ def session_archive(
     files: Iterable[Placed],
     *,
     project: str,
-    element: str,
+    schema: Schema,
     table: Table,
     sent: Sent,
     watch: Watch,
@@ -115,7 +113,7 @@ def session_archive(
         parcel: the experiment and its scans.
         files: those of its files that travel along.
         project: the project's ID.
-        element: the XML element of the experiment's type, ``MRSession``.
+        schema: the server's data model.
         table: the mapping, for the resources' attributes.
         sent: gets each file's MD5.
         watch: told of progress.
@@ -123,10 +121,10 @@ def session_archive(
     groups = files_by_resource(tuple(files))
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED, compresslevel=0) as archive:
-        document = session_document(parcel, groups, project=project, element=element, table=table)
+        document = session_document(parcel, groups, project=project, schema=schema, table=table)
         archive.writestr(f"{parcel.node.experiment}.xml", document)
         for (scan, resource), group in groups.items():
-            folder = f"{parcel.node.experiment}/{_folder(scan, resource)}"
+            folder = f"{parcel.node.experiment}/{resource_folder(scan, resource)}"
             archive.writestr(f"{folder}/{resource}_catalog.xml", catalog_document(resource, group))
             for placed in group:
                 with archive.open(f"{folder}/{placed.address.name}", "w") as entry:
@@ -154,71 +152,3 @@ class _Sink(io.RawIOBase):
         """All that was written since the last time."""
         pieces, self._pieces = self._pieces, []
         return b"".join(pieces)
-
-
-def _folder(scan: str, resource: str) -> str:
-    return f"SCANS/{scan}/{resource}" if scan else f"RESOURCES/{resource}"
-
-
-def session_document(
-    parcel: Parcel, groups: Iterable[tuple[str, str]], *, project: str, element: str, table: Table
-) -> bytes:
-    """The experiment's XML: scans and resources, each with the catalog that lists its files."""
-    root = ET.Element(f"{{{_XNAT}}}{element}", {"label": parcel.node.experiment, "project": project})
-    resources = list(groups)
-    own = [resource for scan, resource in resources if not scan]
-    if own:
-        listing = ET.SubElement(root, f"{{{_XNAT}}}resources")
-        for resource in own:
-            _resource(listing, "resource", "", resource, table)
-    ET.SubElement(root, f"{{{_XNAT}}}subject_ID").text = parcel.node.subject
-    if parcel.scans:
-        scans = ET.SubElement(root, f"{{{_XNAT}}}scans")
-        for scan in parcel.scans:
-            _scan(scans, scan, [resource for owner, resource in resources if owner == scan.id], table)
-    return _serialised(root)
-
-
-def _scan(parent: ET.Element, scan: Scan, resources: Iterable[str], table: Table) -> None:
-    element = ET.SubElement(
-        parent, f"{{{_XNAT}}}scan", {"ID": scan.id, "type": scan.type, f"{{{_XSI}}}type": scan.xsi_type}
-    )
-    ET.SubElement(element, f"{{{_XNAT}}}quality").text = scan.quality
-    ET.SubElement(element, f"{{{_XNAT}}}series_description").text = scan.series_description
-    for resource in resources:
-        _resource(element, "file", scan.id, resource, table)
-
-
-def _resource(parent: ET.Element, tag: str, scan: str, label: str, table: Table) -> None:
-    kind, content = table.resource_attributes(label)
-    ET.SubElement(
-        parent,
-        f"{{{_XNAT}}}{tag}",
-        {
-            f"{{{_XSI}}}type": "xnat:resourceCatalog",
-            "label": label,
-            "URI": f"{_folder(scan, label)}/{label}_catalog.xml",
-            "format": kind,
-            "content": content,
-        },
-    )
-
-
-def catalog_document(label: str, files: Iterable[Placed]) -> bytes:
-    """A resource's catalog. It gives no digests: the server shall compute its own."""
-    root = ET.Element(f"{{{_CATALOG}}}Catalog", {"ID": label})
-    entries = ET.SubElement(root, f"{{{_CATALOG}}}entries")
-    for placed in files:
-        name = placed.address.name
-        attributes = {"URI": name, "ID": name, "name": name.rpartition("/")[2]}
-        ET.SubElement(entries, f"{{{_CATALOG}}}entry", attributes)
-    return _serialised(root)
-
-
-for _prefix, _space in (("xnat", _XNAT), ("xsi", _XSI), ("cat", _CATALOG)):
-    ET.register_namespace(_prefix, _space)
-
-
-def _serialised(root: ET.Element) -> bytes:
-    document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return document

@@ -5,14 +5,18 @@ The same comparison is the dry run, the resume, the verification and the removal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
-from dataclasses import dataclass
+import html
+import math
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from xnat_bids_push.mapping import files_by_resource, is_ours, origin_of, path_of
 from xnat_bids_push.model import (
     Address,
-    CreateScan,
+    CreateScans,
     CreateSubject,
+    Field,
     FillResource,
     Finding,
     Holding,
@@ -23,6 +27,8 @@ from xnat_bids_push.model import (
     Parcel,
     Placed,
     SendFile,
+    SetFields,
+    Shown,
     State,
     Step,
     StoredFile,
@@ -35,6 +41,16 @@ LARGE = 256 * 2**20
 
 Digest = Callable[[Placed], Md5]
 """Gives a local file's MD5; called only where size does not already decide."""
+
+
+class Describe(Protocol):
+    """Gives XNAT's own fields; asked only for what is to be made, or whose fields are to be compared."""
+
+    def __call__(self, parcel: Parcel) -> Parcel:
+        """A parcel with the fields of its experiment (or subject) and scans."""
+
+    def subject_fields(self, label: str) -> tuple[Field, ...]:
+        """The fields of a subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +74,7 @@ def plan_node(
     holding: Holding,
     *,
     digest: Digest,
+    describe: Describe,
     table: Table,
     known: Known,
     large: int = LARGE,
@@ -71,6 +88,7 @@ def plan_node(
         parcel: what the dataset has for the node.
         holding: what the server has there.
         digest: gives a local file's MD5.
+        describe: gives the fields of what is to be made.
         table: the mapping; it tells our files from those of others.
         known: what the run knows beside.
         large: the size in bytes from which on a file travels by itself.
@@ -80,7 +98,7 @@ def plan_node(
     if obstacle:
         return NodePlan(parcel.node, findings, obstacle=obstacle)
     prove = any(finding.state is State.UNPROVEN for finding in findings)
-    steps = tuple(_steps(parcel, holding, findings, known, large))
+    steps = tuple(_steps(parcel, holding, findings, describe, known, large))
     return NodePlan(parcel.node, findings, steps, prove)
 
 
@@ -131,25 +149,60 @@ def _obstacle(parcel: Parcel, holding: Holding) -> str:
     return ""
 
 
-def _steps(parcel: Parcel, holding: Holding, findings: Iterable[Finding], known: Known, large: int) -> Iterator[Step]:
+def _steps(
+    parcel: Parcel, holding: Holding, findings: Iterable[Finding], describe: Describe, known: Known, large: int
+) -> Iterator[Step]:
     states = {finding.address: finding.state for finding in findings}
     missing = [placed for placed in parcel.files if states[placed.address] is State.MISSING]
     differing = [placed for placed in parcel.files if states[placed.address] is State.DIFFERS]
     stale = [one for one in differing if one.origin is not Origin.DATASET or one.address in known.written]
     node = parcel.node
     if (missing or parcel.xsi_type) and node.subject and node.subject not in known.subjects:
-        yield CreateSubject(node.subject)
+        yield CreateSubject(node.subject, describe.subject_fields(node.subject))
     if node.experiment and not holding.id:
         # No large file, whatever its name: Java cannot read the length behind a zip's entry of more than 2 GiB.
-        yield ImportSession(parcel, tuple(placed for placed in missing if placed.file.size < large))
+        yield ImportSession(describe(parcel), tuple(placed for placed in missing if placed.file.size < large))
         missing = [placed for placed in missing if placed.file.size >= large]
-    listed = {address.scan for address in holding.files}
-    needed = {placed.address.scan for placed in missing}
-    if holding.id:
-        yield from (CreateScan(node, scan) for scan in parcel.scans if scan.id in needed - listed)
+    new = {placed.address.scan for placed in missing} - {address.scan for address in holding.files} - {""}
+    if holding.id and new:
+        scans = tuple(scan for scan in describe(parcel).scans if scan.id in new)
+        yield CreateScans(node, holding.xsi_type, scans)
+    if holding.shown is not None:
+        yield from _corrections(describe(parcel), holding, holding.shown)
     hidden = [placed for placed in missing if placed.address in known.hidden]
     yield from _sendings((one for one in missing if one.address not in known.hidden), large, replace=False)
     yield from _sendings([*hidden, *stale], large, replace=True)
+
+
+def _corrections(parcel: Parcel, holding: Holding, shown: Shown) -> Iterator[SetFields]:
+    """What would make the server's fields those of the dataset; fields that the dataset does not give stay."""
+    own = _differing(parcel.fields, shown.own)
+    scans = [
+        replace(scan, fields=_differing(scan.fields, shown.scans[scan.id]))
+        for scan in parcel.scans
+        if scan.id in shown.scans
+    ]
+    changed = tuple(scan for scan in scans if scan.fields)
+    if own or changed:
+        yield SetFields(parcel.node, holding.xsi_type, own, changed)
+
+
+def _differing(fields: Iterable[Field], shown: Mapping[str, str]) -> tuple[Field, ...]:
+    return tuple(field for field in fields if not same_value(field.value, shown.get(field.path, "")))
+
+
+def same_value(ours: str, theirs: str) -> bool:
+    """Whether a field's value is the one that the server shows, which keeps numbers in single precision.
+
+    >>> same_value("2000", "2000.0"), same_value("2.123456789", "2.1234567"), same_value("a", "b")
+    (True, True, False)
+    """
+    if ours == theirs or ours == html.unescape(theirs):
+        return True
+    try:
+        return math.isclose(float(ours), float(theirs), rel_tol=1e-6)
+    except ValueError:
+        return False
 
 
 def _sendings(files: Iterable[Placed], large: int, *, replace: bool) -> Iterator[FillResource | SendFile]:

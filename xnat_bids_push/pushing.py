@@ -21,15 +21,16 @@ from xnat_bids_push.errors import (
     AccessDenied,
     ArchiveError,
     DatasetError,
-    Rejected,
     Unavailable,
 )
+from xnat_bids_push.fitting import Fitted, Untold
 from xnat_bids_push.mapping import place
 from xnat_bids_push.model import (
     Address,
-    CreateScan,
+    CreateScans,
     CreateSubject,
     Experiment,
+    Field,
     FillResource,
     Finding,
     Holding,
@@ -43,6 +44,7 @@ from xnat_bids_push.model import (
     Parcel,
     Placed,
     SendFile,
+    SetFields,
     Severity,
     State,
     Step,
@@ -154,10 +156,10 @@ def _unregistered(found: Survey, archive: Archive) -> Iterator[Issue]:
 # ------------------------------------------------------------------ the verbs
 
 
-def plan(dataset: Dataset, archive: Archive) -> Iterator[NodePlan]:
-    """What a push would do, node by node. Changes nothing."""
-    run = Run(dataset, archive)
-    for batch in batches(dataset):
+def plan(dataset: Dataset, archive: Archive, *, update_fields: bool = False) -> Iterator[NodePlan]:
+    """What a push would do, node by node; with `update_fields` to fields of what exists, too. Changes nothing."""
+    run = Run(dataset, archive, update_fields=update_fields)
+    for batch in batches(dataset, subjects=update_fields):
         yield from run.plan(batch)
 
 
@@ -167,6 +169,7 @@ def push(
     *,
     found: Survey | None = None,
     jobs: int = 4,
+    update_fields: bool = False,
     on_outcome: OnOutcome | None = None,
     on_bytes: OnBytes | None = None,
     pause: float = 1.0,
@@ -181,6 +184,8 @@ def push(
         archive: what `connect` gives.
         found: the dataset's survey, if it is at hand.
         jobs: how many nodes are sent at a time.
+        update_fields: whether fields of what exists are set, too, where they differ from the dataset's. Without, only
+            what is made is given fields, and what curators wrote since stays.
         on_outcome: told of each node when it is settled or given up.
         on_bytes: told, from several threads, how many bytes of the dataset went out.
         pause: seconds before a failed round is tried again, doubled each time.
@@ -190,8 +195,12 @@ def push(
         ArchiveError: the server cannot be asked what it has.
     """
     found = check(dataset, archive, found)
-    run = Run(dataset, archive, jobs=jobs, on_bytes=on_bytes, pause=pause)
-    return _collect(dataset, archive, found, run.settle, on_outcome)
+    run = Run(dataset, archive, jobs=jobs, update_fields=update_fields, on_bytes=on_bytes, pause=pause)
+    report = _report(archive, found)
+    for batch in batches(dataset, subjects=update_fields):
+        _add_all(report, run.settle(batch), on_outcome)
+    report.issues += tuple(run.issues())
+    return report
 
 
 def verify(
@@ -207,30 +216,33 @@ def verify(
     """
     found = found or healthy(dataset)
     run = Run(dataset, archive)
-    return _collect(dataset, archive, found, run.examine, on_outcome)
-
-
-def _collect(
-    dataset: Dataset,
-    archive: Archive,
-    found: Survey,
-    settle: Callable[[Sequence[Parcel]], Iterable[Outcome]],
-    on_outcome: OnOutcome | None,
-) -> Report:
-    report = Report(archive.server, archive.project, tuple(found.issues), tuple(found.left_out))
+    report = _report(archive, found)
     for batch in batches(dataset):
-        for outcome in settle(batch):
-            report.add(outcome)
-            if on_outcome is not None:
-                on_outcome(outcome)
+        _add_all(report, run.examine(batch), on_outcome)
     return report
 
 
-def batches(dataset: Dataset) -> Iterator[list[Parcel]]:
-    """All parcels of a dataset, some at a time."""
+def _report(archive: Archive, found: Survey) -> Report:
+    return Report(archive.server, archive.project, tuple(found.issues), tuple(found.left_out))
+
+
+def _add_all(report: Report, outcomes: Iterable[Outcome], on_outcome: OnOutcome | None) -> None:
+    for outcome in outcomes:
+        report.add(outcome)
+        if on_outcome is not None:
+            on_outcome(outcome)
+
+
+def batches(dataset: Dataset, *, subjects: bool = False) -> Iterator[list[Parcel]]:
+    """All parcels of a dataset, some at a time; with `subjects`, one for each subject, even without files."""
     batch: list[Parcel] = []
     for part in dataset.parts():
-        batch += place(part, dataset.table, description=dataset.description).parcels
+        parcels = place(part, dataset.table, description=dataset.description).parcels
+        batch += parcels
+        if subjects:
+            there = {parcel.node for parcel in parcels}
+            nodes = {Node(parcel.node.subject) for parcel in parcels if parcel.node.subject}
+            batch += [Parcel(node, "", (), ()) for node in sorted(nodes - there)]
         while len(batch) >= BATCH:
             yield batch[:BATCH]
             batch = batch[BATCH:]
@@ -254,6 +266,7 @@ class Run:
         archive: Archive,
         *,
         jobs: int = 1,
+        update_fields: bool = False,
         on_bytes: OnBytes | None = None,
         pause: float = 1.0,
         large: int = LARGE,
@@ -265,11 +278,20 @@ class Run:
         self._pause = pause
         self._large = large
         self._stop = threading.Event()
-        self._elements: dict[str, str] = {}
+        self._describe = Fitted(Untold(), archive.schema)
+        self._update_fields = update_fields
         self._sent: Sent = {}
         self._hidden: set[Address] = set()
         self._subjects = set(archive.subjects())
         self._experiments = archive.experiments()
+
+    def issues(self) -> Iterator[Issue]:
+        """What could not be told in XNAT's fields."""
+        yield from self._describe.issues()
+
+    def subject_fields(self, label: str) -> tuple[Field, ...]:
+        """The fields that a subject of the dataset is given."""
+        return self._describe.subject_fields(label)
 
     # -------------------------------------------------- deciding
 
@@ -282,6 +304,7 @@ class Run:
                 parcel,
                 holdings[parcel.node],
                 digest=self._digest,
+                describe=self._describe,
                 table=self._table,
                 known=known,
                 large=self._large,
@@ -300,6 +323,8 @@ class Run:
                 found[node] = Holding(node)
             else:
                 found[node] = self._archive.node_holding(node)
+            if self._update_fields and node.subject and found[node].id:
+                found[node] = replace(found[node], shown=self._archive.shown(node))
         return found
 
     def _digest(self, placed: Placed) -> Md5:
@@ -368,12 +393,10 @@ class Run:
         self, plans: Sequence[NodePlan], tallies: dict[Node, Counter[str]], *, jobs: int
     ) -> dict[Node, Exception]:
         """Run the plans' steps: subjects first, each once; then nodes side by side, the steps of one in their order."""
-        if any(_imports(one) for one in plans) and not self._elements:
-            self._elements = self._archive.type_elements()
         errors: dict[Node, Exception] = {}
         with self._workers(jobs) as workers:
-            labels = {step.label for one in plans for step in one.steps if isinstance(step, CreateSubject)}
-            refused = dict(zip(sorted(labels), workers.map(self._create_subject, sorted(labels)), strict=True))
+            new = {step.label: step for one in plans for step in one.steps if isinstance(step, CreateSubject)}
+            refused = dict(zip(new, workers.map(self._create_subject, new.values()), strict=True))
             able = [one for one in plans if refused.get(one.node.subject) is None]
             errors |= {one.node: err for one in plans if (err := refused.get(one.node.subject)) is not None}
             results = workers.map(lambda one: self._act_on(one, tallies[one.node]), able)
@@ -394,12 +417,12 @@ class Run:
             raise
         pool.shutdown()
 
-    def _create_subject(self, label: str) -> Exception | None:
+    def _create_subject(self, step: CreateSubject) -> Exception | None:
         try:
-            self._archive.create_subject(label)
+            self._archive.create_subject(step)
         except ArchiveError as error:
             return error
-        self._subjects.add(label)
+        self._subjects.add(step.label)
         return None
 
     def _act_on(self, one: NodePlan, tally: Counter[str]) -> Exception | None:
@@ -426,13 +449,12 @@ class Run:
         match step:
             case CreateSubject():
                 pass  # created before, once for all its nodes
-            case CreateScan(node, scan):
-                archive.create_scan(node, scan)
+            case CreateScans():
+                archive.create_scans(step)
+            case SetFields():
+                archive.set_fields(step)
             case ImportSession(parcel):
-                element = self._elements.get(parcel.xsi_type, "")
-                if not element:
-                    raise Rejected(f"the server's schema has no {parcel.xsi_type}")
-                identifier = archive.import_session(step, element=element, table=table, sent=sent, watch=watch)
+                identifier = archive.import_session(step, table=table, sent=sent, watch=watch)
                 self._know(parcel, identifier)
             case FillResource(node, scan, resource):
                 taken = archive.fill_resource(step, table=table, sent=sent, watch=watch)
@@ -495,5 +517,9 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _outcome(one: NodePlan, failure: Exception | str, tally: Counter[str]) -> Outcome:
+    unkept = [step for step in one.steps if isinstance(step, SetFields)]
+    if unkept and not failure:
+        fields = [step.fields + tuple(field for scan in step.scans for field in scan.fields) for step in unkept]
+        failure = f"the server did not keep {', '.join(sorted({one.path for some in fields for one in some}))}"
     denied = isinstance(failure, AccessDenied)
     return Outcome(one.node, one.findings, tally["files"], tally["bytes"], str(failure), denied)

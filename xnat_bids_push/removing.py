@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.dataset import Dataset
 from xnat_bids_push.errors import AccessDenied, ArchiveError
-from xnat_bids_push.model import Address, Node, NodePlan, Outcome, Parcel, State
+from xnat_bids_push.model import Address, Field, Node, NodePlan, Outcome, Parcel, State
 from xnat_bids_push.pushing import Run, batches, healthy
 from xnat_bids_push.report import Report
 
@@ -24,12 +24,14 @@ class Deletion:
 
     Args:
         files: how many files go with it.
+        fields: those that a subject was given; it goes only if it has no others.
     """
 
     node: Node
     scan: str = ""
     resource: str = ""
     files: int = 0
+    fields: tuple[Field, ...] = ()
 
     def __str__(self) -> str:
         parts = [str(self.node), self.scan, self.resource]
@@ -62,13 +64,13 @@ def plan_removal(dataset: Dataset, archive: Archive) -> Iterator[Removal]:
             subjects.add(parcel.node.subject)
             yield _node_removal(parcel, plan, stored, archive)
     for label in sorted(subjects & archive.subjects().keys() - {""}):
-        yield Removal(Node(label), (Deletion(Node(label)),))
+        yield Removal(Node(label), (Deletion(Node(label), fields=run.subject_fields(label)),))
 
 
 def remove(
     removals: Iterable[Removal], archive: Archive, *, on_outcome: Callable[[Outcome], None] | None = None
 ) -> Report:
-    """Delete what was planned. A subject goes only if it is bare by then: no demographics, experiments or resources.
+    """Delete what was planned. A subject goes only if by then it has no experiments, resources and fields but ours.
 
     Raises:
         ArchiveError: the server cannot be asked what it has.
@@ -99,7 +101,7 @@ def _delete(deletion: Deletion, archive: Archive) -> None:
         archive.delete_scan(deletion.node, deletion.scan)
     elif deletion.node.experiment:
         archive.delete_experiment(deletion.node)
-    elif archive.is_bare_subject(deletion.node.subject):
+    elif archive.is_bare_subject(deletion.node.subject, deletion.fields):
         archive.delete_subject(deletion.node.subject)
 
 

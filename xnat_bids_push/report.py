@@ -4,9 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as made_of
 
-from xnat_bids_push.model import Finding, Issue, LeftOut, Node, NodePlan, Origin, Outcome, State
+from xnat_bids_push.model import (
+    CreateScans,
+    CreateSubject,
+    Field,
+    FillResource,
+    Finding,
+    ImportSession,
+    Issue,
+    LeftOut,
+    Node,
+    NodePlan,
+    Origin,
+    Outcome,
+    SendFile,
+    SetFields,
+    State,
+    Step,
+)
 
 _KEPT = 1000
 """Outcomes that are not done and stay in memory, however many there are; the counts go on."""
@@ -32,11 +50,11 @@ class Report:
     size: int = 0
     sent_files: int = 0
     sent_bytes: int = 0
-    states: Counter[State] = field(default_factory=Counter)
-    kinds: Counter[str] = field(default_factory=Counter)
+    states: Counter[State] = made_of(default_factory=Counter)
+    kinds: Counter[str] = made_of(default_factory=Counter)
     problems: int = 0
     denied: int = 0
-    failed: list[Outcome] = field(default_factory=list)
+    failed: list[Outcome] = made_of(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
         """Count one node's outcome."""
@@ -108,8 +126,29 @@ def plan_json(plan: NodePlan) -> dict[str, object]:
         "settled": plan.settled,
         "obstacle": plan.obstacle,
         "steps": [type(step).__name__ for step in plan.steps],
+        "fields": [field_json(field) for step in plan.steps for field in step_fields(step)],
         "findings": [finding_json(f) for f in plan.findings if f.state is not State.SAME],
     }
+
+
+def step_fields(step: Step) -> tuple[Field, ...]:
+    """All fields that a step sets."""
+    match step:
+        case ImportSession(parcel):
+            return parcel.fields + tuple(field for scan in parcel.scans for field in scan.fields)
+        case SetFields(fields=fields, scans=scans):
+            return fields + tuple(field for scan in scans for field in scan.fields)
+        case CreateScans(scans=scans):
+            return tuple(field for scan in scans for field in scan.fields)
+        case CreateSubject(fields=fields):
+            return fields
+        case FillResource() | SendFile():
+            return ()
+
+
+def field_json(field: Field) -> dict[str, object]:
+    """One field as a JSON object."""
+    return {"path": field.path, "value": field.value, "source": field.source}
 
 
 def finding_json(finding: Finding) -> dict[str, object]:

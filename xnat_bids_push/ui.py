@@ -18,6 +18,7 @@ from xnat_bids_push.model import (
     Issue,
     NodePlan,
     Outcome,
+    SetFields,
     Severity,
     State,
 )
@@ -29,6 +30,7 @@ from xnat_bids_push.report import (
     outcome_json,
     plan_json,
     problem_lines,
+    step_fields,
 )
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 
 _MOST = 20
 """Lines of one kind that are shown; the rest is counted."""
+
+_FIELDS = "~"
+"""The sign of a place whose fields alone are to be set."""
 
 
 class Screen:
@@ -121,19 +126,23 @@ class Screen:
 
     def _node_plan(self, one: NodePlan) -> None:
         missing = [finding for finding in one.findings if finding.state is State.MISSING]
-        size = human_size(sum(finding.size for finding in missing))
+        others = [finding for finding in one.findings if finding.state not in (State.SAME, State.MISSING)]
         new = any(isinstance(step, ImportSession | CreateSubject) for step in one.steps)
-        sign = State.MISSING if missing else next(f.state for f in one.findings if f.state is not State.SAME)
-        what = f"{'new ' if new else ''}{kind_of(one.node)}, {count(len(missing), 'file')}, {size}"
-        if not missing:
-            what = kind_of(one.node)
-        self.say(f"{sign} {one.node}  {what}" + (f": {one.obstacle}" if one.obstacle else ""))
-        others = [f for f in one.findings if f.state not in (State.SAME, State.MISSING)]
-        for finding in others[:_MOST]:
-            reason = f"  ({finding.reason})" if finding.reason else ""
-            self.say(f"    {finding.state} {finding.path or finding.address}{reason}")
-        if len(others) > _MOST:
-            self.say(f"    … and {len(others) - _MOST} more")
+        words = [f"{'new ' if new else ''}{kind_of(one.node)}"]
+        if missing:
+            words += [count(len(missing), "file"), human_size(sum(finding.size for finding in missing))]
+        fields = [field for step in one.steps for field in step_fields(step)]
+        if fields:
+            words.append(count(len(fields), "field"))
+        sign = State.MISSING if missing or new else others[0].state if others else _FIELDS
+        self.say(f"{sign} {one.node}  {', '.join(words)}" + (f": {one.obstacle}" if one.obstacle else ""))
+        lines = [f"{f.state} {f.path or f.address}" + (f"  ({f.reason})" if f.reason else "") for f in others]
+        changes = [field for step in one.steps if isinstance(step, SetFields) for field in step_fields(step)]
+        lines += [f"{_FIELDS} {field.path}: {field.value}  ({field.source})" for field in changes]
+        for line in lines[:_MOST]:
+            self.say(f"    {line}")
+        if len(lines) > _MOST:
+            self.say(f"    … and {len(lines) - _MOST} more")
 
     # ---------------------------------------------------------------- a run
 
