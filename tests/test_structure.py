@@ -18,9 +18,9 @@ ROOT = Path(xnat_bids_push.__file__).parent
 
 LAYERS = (
     {"errors", "model", "names"},
-    {"table", "mapping", "planning", "report", "schema", "documents", "fitting"},
-    {"dataset", "archive", "package", "config"},
-    {"connecting", "pushing", "serving"},
+    {"rules", "table", "mapping", "fields", "planning", "report", "schema", "documents", "fitting"},
+    {"dataset", "archive", "package", "config", "headers", "metadata"},
+    {"connecting", "describing", "pushing", "serving"},
     {"pulling", "removing"},
     {"cli", "options", "pytest_plugin", "ui"},
 )
@@ -35,6 +35,7 @@ DOORS = {
     "typer": {"cli", "options"},
     "platformdirs": {"config"},
     "pytest": {"pytest_plugin"},
+    "h5py": {"headers"},
 }
 """Each library has one module that knows it. The embedded archive has its own, and shares none with the client."""
 

@@ -11,6 +11,7 @@ from importlib import resources
 from typing import cast
 
 from xnat_bids_push.errors import MappingError
+from xnat_bids_push.rules import Rules, read_rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Table:
     manifest: str
     trees: Mapping[str, Tree]
     labels: Mapping[str, Mapping[str, str]]
+    rules: Rules
 
     def resource_attributes(self, label: str) -> tuple[str, str]:
         """The format and the content that XNAT shows for a resource."""
@@ -123,6 +125,7 @@ def _build(raw: Mapping[str, object]) -> Table:
             for name, row in rows["trees"].items()
         },
         labels=cast("Mapping[str, Mapping[str, str]]", raw.get("labels", {})),
+        rules=read_rules(raw),
     )
 
 

@@ -1,0 +1,278 @@
+"""The first bytes of images and recordings: size, spacing, rate. Nothing here reads more than a header.
+
+NIfTI has two short and fixed layouts. They are read without nibabel, whose header classes take longer than reading the
+file does; that they agree is tested. HDF5 has a library, and SNIRF files are read only where that is installed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from xnat_bids_push.fields import ImageHeader, SignalHeader
+
+
+class HeaderError(ValueError):
+    """A file's header is not what its name says; the text says how, to follow the file's name."""
+
+
+# ------------------------------------------------------------------ images
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where a version of NIfTI has what."""
+
+    size: int
+    magic: slice
+    dims: tuple[int, str]
+    spacing: tuple[int, str]
+    codes: tuple[int, str]
+    quaternion: tuple[int, str]
+    rows: tuple[int, str]
+    units: tuple[int, str]
+
+
+_LAYOUTS = {
+    348: _Layout(348, slice(344, 347), (40, "8h"), (76, "8f"), (252, "2h"), (256, "3f"), (280, "12f"), (123, "B")),
+    540: _Layout(540, slice(4, 7), (16, "8q"), (104, "8d"), (344, "2i"), (352, "3d"), (400, "12d"), (500, "i")),
+}
+_MAGIC = (b"n+1", b"ni1", b"n+2", b"ni2")
+_MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
+_SECONDS = {8: 1.0, 16: 0.001, 24: 0.000001}
+_LONGEST = 540
+_ENOUGH = 1024
+"""Bytes of a compressed file that hold its header, but for files with much before it."""
+_TOO_MUCH = 1 << 16
+
+
+def read_image(path: Path, *, compressed: bool) -> ImageHeader:
+    """The header of a NIfTI image.
+
+    Raises:
+        HeaderError: it is none.
+        OSError: it cannot be read.
+    """
+    with path.open("rb", buffering=0) as stream:
+        head = _inflate(stream) if compressed else stream.read(_LONGEST)
+    return image_header(head)
+
+
+def _inflate(stream: BinaryIO) -> bytes:
+    unzip = zlib.decompressobj(wbits=31)
+    head, count = b"", 0
+    try:
+        while len(head) < _LONGEST and not unzip.eof and count < _TOO_MUCH and (piece := stream.read(_ENOUGH)):
+            head += unzip.decompress(piece, _LONGEST - len(head))
+            count += len(piece)
+    except zlib.error as error:
+        raise HeaderError("is not compressed as its name says" if not count else "is damaged") from error
+    return head
+
+
+def image_header(head: bytes) -> ImageHeader:
+    """The header of a NIfTI image, from its first bytes.
+
+    Raises:
+        HeaderError: they are none, or not possible.
+    """
+    if not head:
+        raise HeaderError("is empty")
+    order, layout = _layout_of(head)
+
+    def get(place: tuple[int, str]) -> tuple[float, ...]:
+        return struct.unpack_from(order + place[1], head, place[0])
+
+    count, *shape = (int(size) for size in get(layout.dims))
+    _, *spacing = get(layout.spacing)
+    if not 1 <= count <= 7 or min(shape[:count]) < 1:
+        raise HeaderError(f"has a header with impossible sizes {shape[: max(0, min(count, 7))]}")
+    if not all(math.isfinite(step) and step > 0 for step in spacing[: min(count, 3)]):
+        raise HeaderError(
+            f"has a header with impossible voxels {[round(step, 6) for step in spacing[: min(count, 3)]]}"
+        )
+    units = int(get(layout.units)[0])
+    millimetres, seconds = _MILLIMETRES.get(units & 7, 1.0), _SECONDS.get(units & 56, 0.0)
+    steps = [step * millimetres for step in spacing[: min(count, 3)]]
+    if count > 3:
+        steps.append(spacing[3] * seconds if math.isfinite(spacing[3]) and spacing[3] > 0 else 0.0)
+    return ImageHeader(tuple(shape[:count]), tuple(steps), _slice_axis(layout, get) if count > 2 else None)
+
+
+def _layout_of(head: bytes) -> tuple[str, _Layout]:
+    if len(head) >= 4:
+        for order in "<>":
+            layout = _LAYOUTS.get(struct.unpack_from(f"{order}i", head)[0])
+            if layout is not None and len(head) >= layout.size and head[layout.magic] in _MAGIC:
+                return order, layout
+            if layout is not None and len(head) < layout.size:
+                raise HeaderError("ends within its header")
+    raise HeaderError("is no NIfTI image")
+
+
+def _slice_axis(layout: _Layout, get: Callable[[tuple[int, str]], tuple[float, ...]]) -> int | None:
+    """The axis of the body that the third dimension goes along; None where the file does not say."""
+    by_quaternion, by_rows = get(layout.codes)
+    if by_rows > 0:
+        rows = get(layout.rows)
+        third = [rows[2], rows[6], rows[10]]
+    elif by_quaternion > 0:
+        b, c, d = get(layout.quaternion)
+        a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))
+        third = [2 * (b * d + a * c), 2 * (c * d - a * b), a * a + d * d - b * b - c * c]
+    else:
+        return None
+    sizes = [abs(part) for part in third]
+    return sizes.index(max(sizes)) if all(map(math.isfinite, sizes)) and max(sizes) > 0 else None
+
+
+# ------------------------------------------------------------------ signals
+
+
+def read_signal(path: Path, extension: str) -> SignalHeader | None:
+    """The header of a recording of signals; None for formats without a light reader.
+
+    Raises:
+        HeaderError: it is none.
+        OSError: it cannot be read.
+    """
+    reader = _READERS.get(extension)
+    return reader(path) if reader is not None else None
+
+
+_MOST_CHANNELS = 9999
+_ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
+
+
+def _read_edf(path: Path) -> SignalHeader:
+    """EDF and BDF: all text, in columns of fixed width."""
+    with path.open("rb", buffering=0) as stream:
+        head = stream.read(256)
+        if len(head) < 256 or head[:8] not in (b"0       ", b"\xffBIOSEMI"):
+            raise HeaderError("is no EDF or BDF recording" if head else "is empty")
+        text = head.decode("latin-1")
+        records, seconds, count = (_figure(text[start:end]) for start, end in ((236, 244), (244, 252), (252, 256)))
+        channels = int(count or 0)
+        if not 0 < channels <= _MOST_CHANNELS:
+            raise HeaderError("has a header without channels")
+        columns = stream.read(256 * channels).decode("latin-1")
+    if len(columns) < 256 * channels:
+        raise HeaderError("ends within its header")
+    labels = [columns[16 * i : 16 * i + 16].strip() for i in range(channels)]
+    start = 216 * channels
+    samples = [_figure(columns[start + 8 * i : start + 8 * i + 8]) for i in range(channels)]
+    counts = {number for label, number in zip(labels, samples, strict=True) if label not in _ANNOTATIONS}
+    own = sum(label not in _ANNOTATIONS for label in labels)
+    samples_per_record = counts.pop() if len(counts) == 1 else None
+    rate = samples_per_record / seconds if samples_per_record and seconds else None
+    duration = records * seconds if records and seconds and records > 0 else None
+    return SignalHeader(rate, own or None, duration)
+
+
+def _figure(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _read_brainvision(path: Path) -> SignalHeader:
+    """BrainVision's header: lines of key=value, and an interval in microseconds."""
+    with path.open("rb", buffering=0) as stream:
+        text = stream.read(_TOO_MUCH).decode("latin-1")
+    if "brain" not in text[:64].casefold():
+        raise HeaderError("is no BrainVision header" if text else "is empty")
+    keys = dict(re.findall(r"^(SamplingInterval|NumberOfChannels|DataPoints)=[ \t]*(\S+)\s*$", text, re.MULTILINE))
+    interval, channels, points = (
+        _figure(keys.get(key, "")) for key in ("SamplingInterval", "NumberOfChannels", "DataPoints")
+    )
+    rate = 1_000_000 / interval if interval else None
+    return SignalHeader(rate, int(channels) if channels else None, points / rate if points and rate else None)
+
+
+_FILE, _BLOCK, _END, _CHANNELS, _RATE = 100, 104, 105, 200, 201
+_MEASUREMENT = 101
+_MOST_TAGS = 20_000
+
+
+def _read_fif(path: Path) -> SignalHeader:
+    """FIF: a chain of tags in nested blocks. The measurement's own count and rate, not those of its projections."""
+    found: dict[int, bytes] = {}
+    blocks: list[int] = []
+    with path.open("rb") as stream:
+        for kind, data in _tags(stream):
+            code = int.from_bytes(data, "big")
+            if kind == _BLOCK:
+                blocks.append(code)
+            elif kind == _END and (blocks.pop() if blocks else 0) == _MEASUREMENT:
+                break
+            elif kind in (_CHANNELS, _RATE) and blocks[-1:] == [_MEASUREMENT]:
+                found[kind] = data
+    rate = struct.unpack(">f", found[_RATE])[0] if _RATE in found else 0.0
+    channels = int.from_bytes(found.get(_CHANNELS, b""), "big")
+    return SignalHeader(
+        rate if math.isfinite(rate) and rate > 0 else None,
+        channels if 0 < channels <= _MOST_CHANNELS else None,
+    )
+
+
+def _tags(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The tags that hold four bytes, one after the other."""
+    kind, size, following = _tag(stream)
+    if kind != _FILE:
+        raise HeaderError("is no FIF recording")
+    for _ in range(_MOST_TAGS):
+        start = stream.tell()
+        if size == 4:
+            yield kind, stream.read(4)
+        if following < 0 or kind < 0:
+            return
+        stream.seek(following or start + size)
+        kind, size, following = _tag(stream)
+
+
+def _tag(stream: BinaryIO) -> tuple[int, int, int]:
+    head = stream.read(16)
+    if len(head) < 16:
+        raise HeaderError("ends within its header" if head else "is empty")
+    kind, _, size, following = struct.unpack(">iiii", head)
+    if size < 0:
+        raise HeaderError("is damaged")
+    return kind, size, following
+
+
+def _read_snirf(path: Path) -> SignalHeader | None:
+    """SNIRF: HDF5, of which only the names and the axis of time are read."""
+    try:
+        import h5py
+    except ImportError:
+        return None
+    try:
+        with h5py.File(path, "r") as file:
+            group = file[next(name for name in sorted(file) if re.fullmatch(r"nirs\d*", name))]
+            data = group[next(name for name in sorted(group) if re.fullmatch(r"data\d*", name))]
+            channels = sum(name.startswith("measurementList") and name != "measurementLists" for name in data)
+            samples = int(data["dataTimeSeries"].shape[0])
+            first, second = (float(time) for time in data["time"][:2])
+            step = second if len(data["time"]) == 2 and samples != 2 else second - first
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, IndexError, StopIteration, RuntimeError) as error:
+        raise HeaderError("is no SNIRF recording") from error
+    if not (math.isfinite(step) and step > 0):
+        return SignalHeader(channels=channels or None)
+    return SignalHeader(1 / step, channels or None, samples * step)
+
+
+_READERS: Mapping[str, Callable[[Path], SignalHeader | None]] = {
+    ".edf": _read_edf,
+    ".bdf": _read_edf,
+    ".vhdr": _read_brainvision,
+    ".fif": _read_fif,
+    ".snirf": _read_snirf,
+}
