@@ -290,3 +290,75 @@ def test_files_from_several_resources_are_addressed_by_their_session(world: Worl
     (row,) = world.owner.rows(f"{session}/scans/1/resources/NIFTI/files")
     assert row["URI"].startswith(f"/data/projects/{world.project}/subjects/{world.subject}/experiments/")
     assert len(world.owner.rows(f"{session},ses-01/files", all="true")) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"date": "01/01/2020-12/31/2020"}, ["ses-01"]),
+        ({"date": "20200102"}, ["ses-01"]),
+        ({"date": "01/03/2020-12/31/2020,01/02/2020"}, ["ses-01"]),
+        ({"date": "01/03/2020-12/31/2020"}, []),
+        ({"xnat:subjectAssessorData/age": "30-40"}, ["ses-01"]),
+        ({"xnat:subjectAssessorData/age": "34.5"}, ["ses-01"]),
+        ({"xnat:subjectAssessorData/age": "35-40,1"}, []),
+        ({"insert_date": "01/01/2020-01/01/2120"}, ["other", "ses-01"]),
+        ({"label": "ses-%"}, ["ses-01"]),
+        ({"label": "SES-01"}, []),
+        ({"note": "n"}, ["ses-01"]),
+        ({"time": "10:00:00"}, ["ses-01"]),
+    ],
+)
+def test_filters_know_ranges_of_numbers_and_dates(world: World, query: dict[str, str], found: list[str]) -> None:
+    session = "/data/projects/{P}/subjects/sub-01/experiments"
+    world.owner("PUT", f"{session}/other", xsiType="xnat:mrSessionData")
+    world.owner("PUT", f"{session}/ses-01", query={"xnat:mrSessionData/age": "34.5", "note": "n", "time": "10:00"})
+
+    rows = world.owner.rows("/data/projects/{P}/experiments", query={"format": "json", "columns": "label", **query})
+
+    assert sorted(row["label"] for row in rows) == found
+
+
+@pytest.mark.parametrize("query", [{"date": "2020-01-02"}, {"age": "old"}, {"yob": "-5"}, {"dob": "2000-01-01"}])
+def test_what_cannot_be_compared_fails(world: World, query: dict[str, str]) -> None:
+    listing = "experiments" if "date" in query else "subjects"
+
+    assert world.owner("GET", f"/data/projects/{{P}}/{listing}", query=query).status_code == 500
+
+
+def test_subjects_can_be_found_by_their_age(world: World) -> None:
+    world.owner("PUT", "/data/projects/{P}/subjects/sub-01", age="34")
+    world.owner("PUT", "/data/projects/{P}/subjects/sub-02", age="50")
+    path = "xnat:subjectData/demographics[@xsi:type=xnat:demographicData]/age"
+
+    for name in ("age", path):
+        query = {"format": "json", "columns": "label", name: "30-40"}
+        assert [row["label"] for row in world.owner.rows("/data/projects/{P}/subjects", query=query)] == ["sub-01"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "body"),
+    [
+        ("bytes=1-2", 206, b"el"),
+        ("bytes=3-", 206, b"lo"),
+        ("bytes=-2", 206, b"lo"),
+        ("bytes=0-99", 206, b"hello"),
+        ("bytes=5-9", 416, b""),
+        ("bytes=0-1,3-4", 501, b""),
+        ("lines=1-2", 200, b"hello"),
+    ],
+)
+def test_ranges_of_a_file(full: World, wanted: str, status: int, body: bytes) -> None:
+    answer = full.owner("GET", f"{full.files}/dir/a.txt", headers={"Range": wanted})
+
+    assert (answer.status_code, answer.content) == (status, body)
+
+
+def test_files_can_be_chosen_by_how_they_begin(world: World) -> None:
+    for name in ("run-1.txt", "run-2.txt", "other.txt"):
+        world.upload(name)
+
+    packed = world.owner("GET", f"{world.files}/run-*", format="zip").content
+
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        assert sorted(archive.namelist()) == ["run-1.txt", "run-2.txt"]

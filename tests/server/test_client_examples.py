@@ -125,7 +125,7 @@ def test_xnatpy_filters_sessions_by_type_and_date(world: World, xnatpy: Any) -> 
     sessions = xnatpy.projects[world.project].experiments
 
     assert [one.label for one in sessions.filter(xsiType="xnat:petSessionData").values()] == ["pet-01"]
-    assert [one.label for one in sessions.filter(date="2020-01-02").values()] == ["ses-01"]
+    assert [one.label for one in sessions.filter(date="01/02/2020").values()] == ["ses-01"]
 
 
 def test_xnatpy_makes_tables(world: World, xnatpy: Any) -> None:

@@ -25,6 +25,7 @@ from . import account_pages, records
 from .accounts import GUEST, User
 from .behaviour import MAX_BODY, MAX_GUEST_BODY, MAX_REQUEST_LINE
 from .files import UnsafePath
+from .listings import BadFilter
 from .routes import PUBLIC, ROUTES
 from .site import Site
 from .web import (
@@ -217,7 +218,7 @@ def _answer(call: Call, found: tuple[Route, dict[str, str]] | None) -> Answer:
         return handler(call, **found[1])
     except Refusal as refusal:
         return refusal.answer
-    except (UnsafePath, OSError, sqlite3.Error):
+    except (UnsafePath, BadFilter, OSError, sqlite3.Error):
         return status_page(500, FAILED)
 
 

@@ -104,6 +104,10 @@ def get(call: Call, path: str, resource: str | None = None, **address: str) -> A
     if match is not None:
         return _packed(call, {match.entry.name: match}) or _file(call, match)
     inside_folder = [one for one in _filtered(call, found) if _in_folder(one.entry.uri, path, call)]
+    if path.endswith("*") and not alone:
+        starting = re.compile(re.escape(unquote(path[:-1])) + ".*", re.DOTALL)
+        named = {one.entry.uri: one for one in _filtered(call, found) if starting.fullmatch(one.entry.uri)}
+        return _packed(call, named) or _nothing_chosen(call, named)
     if path.endswith("/") and not member and (alone or inside_folder):
         return _packed(call, {one.entry.uri: one for one in inside_folder}) or _table(call, inside_folder)
     raise _nothing(call, alone=alone)
@@ -127,6 +131,13 @@ def _nothing(call: Call, *, alone: bool) -> Refusal:
     if call.flag("accept-not-found"):
         return Refusal(Answer(204, b"", PLAIN if alone else None))
     return container_error(404) if alone else not_found("Unable to find file.")
+
+
+def _nothing_chosen(call: Call, named: Mapping[str, Listed]) -> Answer:
+    """A star stands for one file, or for several in an archive."""
+    if len(named) != 1:
+        raise _nothing(call, alone=False)
+    return _file(call, next(iter(named.values())))
 
 
 def delete(call: Call, path: str = "", resource: str | None = None, **address: str) -> Answer:
@@ -251,7 +262,7 @@ def _table(call: Call, found: Sequence[Listed]) -> Answer:
         for one in found
     ]
     columns = [locator if name == "URI" else name for name in _COLUMNS]
-    return table(call.format, columns, rows, total=False)
+    return table(call.format, columns, rows, total=False, title="Files")
 
 
 def _in_folder(uri: str, path: str, call: Call) -> bool:
@@ -283,6 +294,8 @@ def _file(call: Call, found: Listed) -> Answer:
     wanted = _range(call.headers.get("range", ""), size)
     if wanted is not None:
         start, end = wanted
+        if start > end:
+            return Answer(416, b"", None, [("Content-Range", f"bytes */{size}")])
         answer.status = 206
         answer.body = FilePart(found.path, start, end - start + 1)
         answer.headers.append(("Content-Range", f"bytes {start}-{end}/{size}"))
@@ -300,14 +313,17 @@ def _disposition(name: str) -> str:
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", header.strip())
+    """The first and the last byte that are wanted; the first comes after the last where there are none."""
+    if re.fullmatch(r"bytes=[\d\s,-]+,[\d\s,-]+", header.strip()):
+        raise Refusal(Answer(501))
+    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", header.strip())
     if match is None or (not match[1] and not match[2]):
         return None
     if not match[1]:
         start, end = max(size - int(match[2]), 0), size - 1
     else:
         start, end = int(match[1]), min(int(match[2] or size - 1), size - 1)
-    return (start, end) if start <= end else None
+    return start, end
 
 
 def _zip_member(call: Call, outer: Listed, name: str) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -486,9 +486,9 @@ def _table(call: Call, db: sqlite3.Connection, found: Sequence[tuple[Experiment,
     names = [name for name in listings.requested(asked, _DEFAULT_COLUMNS, known) if name != "URI"]
     if call.get("xsiType") is None:
         names = [name for name in names if not _needs_type(name)]
-    filters = {name: call.query[name] for name in call.query if (name in known and name != "xsiType") or "/" in name}
+    filters = listings.conditions(call.query, known)
     kind = call.get("xsiType")
-    root = kind if kind and "," not in kind else listings.root_of(default, [*names, *filters], known)
+    root = kind if kind and "," not in kind else listings.root_of(default, [*names, *dict(filters)], known)
     if schema.type_named(root) is None:
         raise failed()
     # The listing of the whole site shows the subject as soon as it is known that there is one.
@@ -529,10 +529,10 @@ def _rows(
     experiment: Experiment,
     label: str,
     names: Sequence[str],
-    filters: dict[str, str],
+    filters: Sequence[tuple[str, Callable[[str], bool]]],
     known: dict[str, str],
 ) -> list[dict[str, str]]:
-    paths = [known.get(name, name).lower() for name in (*names, *filters)]
+    paths = [path.lower() for path in (*(known.get(name, name) for name in names), *dict(filters))]
     joined = _joined(db, experiment) if any(path.startswith("xnat:subjectdata/") for path in paths) else {}
     item = experiment.item
     if any("/scans/" in path for path in paths):
@@ -552,7 +552,7 @@ def _rows(
         },
         joined,
     )
-    if not all(listings.matches(source.look(known.get(name, name)), value) for name, value in filters.items()):
+    if not all(fits(source.look(path)) for path, fits in filters):
         return []
     uri = {"URI": f"/data/experiments/{experiment.id}"}
     return [row | uri for row in listings.expand_rows(source, names, known)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from . import schema, shortcuts
 from .items import Item, show
+from .values import BadValue, FatalValue, parse
 
 _CONDITION: Final = re.compile(r"\[[^\]]*\]")
 
@@ -71,17 +72,56 @@ def full_path(name: str, known: Mapping[str, str]) -> str:
     return known.get(name, name)
 
 
-def matches(text: str, wanted: str) -> bool:
-    """Whether a value fits a filter: a comma list of texts, with ``*`` or ``%`` for anything.
+class BadFilter(ValueError):
+    """A filter that the database cannot understand."""
 
-    >>> matches("sub-01", "sub-*,x")
+
+def condition(path: str, wanted: str) -> Callable[[str], bool]:
+    """What a filter asks of the value at a path: one of a comma list; BadFilter if it is none for values of that kind.
+
+    Texts may have ``*`` or ``%`` for anything, numbers and dates may be ranges. As ranges are told by their first
+    hyphen, dates with hyphens make no filter.
+
+    >>> condition("xnat:subjectData/label", "sub-*,x")("sub-01")
+    True
+    >>> condition("xnat:experimentData/date", "01/01/2020-12/31/2020")("2020-02-03")
     True
     """
-    for one in wanted.split(","):
-        parts = [re.escape(part) for part in re.split(r"[*%]", one)]
-        if re.fullmatch(".*".join(parts), text):
-            return True
-    return False
+    root, _, rest = path.partition("/")
+    found = schema.type_named(root)
+    field = _field_at(found.name, _CONDITION.sub("", rest)) if found else None
+    kind = field.kind if field else "date" if rest in ("meta/insert_date", "meta/last_modified") else "text"
+    one_of = [_pattern(one) if kind == "text" else _range(kind, one) for one in wanted.split(",")]
+    return lambda text: any(fits(text) for fits in one_of)
+
+
+def conditions(query: Mapping[str, str], known: Mapping[str, str]) -> list[tuple[str, Callable[[str], bool]]]:
+    """The filters in a query: fields by their short names or by their paths, with what is asked of them."""
+    names = [name for name in query if (name in known and name != "xsiType") or "/" in name]
+    paths = {known.get(name, name): query[name] for name in names}
+    return [(path, condition(path, wanted)) for path, wanted in paths.items()]
+
+
+def _pattern(wanted: str) -> Callable[[str], bool]:
+    parts = [re.escape(part) for part in re.split(r"[*%]", wanted)]
+    pattern = re.compile(".*".join(parts), re.DOTALL)
+    return lambda text: pattern.fullmatch(text) is not None
+
+
+def _range(kind: schema.Kind, wanted: str) -> Callable[[str], bool]:
+    low, hyphen, high = wanted.partition("-")
+    first = _comparable(kind, low)
+    last = _comparable(kind, high) if hyphen else first
+    return lambda text: text != "" and first <= _comparable(kind, text) <= last
+
+
+def _comparable(kind: schema.Kind, text: str) -> tuple[float, str]:
+    """A value in a form that compares: numbers by size, dates and times by their text."""
+    try:
+        value = parse(schema.Field("", kind, ""), text)
+    except (BadValue, FatalValue) as error:
+        raise BadFilter(text) from error
+    return (0.0, value) if isinstance(value, str) else (float(value), "")
 
 
 def expand_rows(source: Source, names: Sequence[str], known: Mapping[str, str]) -> list[dict[str, str]]:
@@ -128,19 +168,23 @@ def _list_in(path: str) -> str | None:
 def _exists(path: str) -> bool:
     root, _, rest = path.partition("/")
     found = schema.type_named(root)
-    return found is not None and _path_exists(found.name, _CONDITION.sub("", rest))
+    if found is None:
+        return False
+    return rest.startswith(("meta/", "extension_item/")) or _field_at(found.name, _CONDITION.sub("", rest)) is not None
 
 
-def _path_exists(kind: str, path: str) -> bool:
-    if schema.field_of(kind, path) or path.startswith(("meta/", "extension_item/")):
-        return True
+def _field_at(kind: str, path: str) -> schema.Field | None:
+    """The field at a path of a type, also below its children, whatever kinds these are of."""
+    known = schema.field_of(kind, path)
+    if known is not None:
+        return known
     for child in schema.types()[kind].children.values():
         prefix = f"{child.path.lower()}/"
         if path.lower().startswith(prefix):
             inner = path[len(prefix) :]
             kinds = [name for name in schema.types() if schema.extends(name, child.type)]
-            return any(_path_exists(name, inner) for name in kinds)
-    return False
+            return next(filter(None, (_field_at(name, inner) for name in kinds)), None)
+    return None
 
 
 def _value(item: Item, path: str) -> str:

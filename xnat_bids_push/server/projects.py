@@ -6,7 +6,7 @@ import re
 import sqlite3
 from dataclasses import replace
 
-from . import finding, listings, loading, records, rights, shortcuts, views
+from . import finding, listings, loading, memberships, records, rights, shortcuts, views
 from .items import Item
 from .populate import Draft
 from .records import Project
@@ -15,13 +15,10 @@ from .web import (
     BAD_REQUEST,
     FORBIDDEN,
     HTML,
-    NOT_FOUND,
     Answer,
     Call,
-    container_error,
     empty,
     not_found,
-    plain_part,
     refuse,
     text,
 )
@@ -119,17 +116,26 @@ def delete(call: Call, project: str) -> Answer:
 
 
 def listing(call: Call) -> Answer:
-    """All projects that the user sees."""
+    """All projects that the user sees, or those to which there is some other tie."""
+    special = memberships.listing(call)
+    if special is not None:
+        return special
     known = listings.paths_of(shortcuts.PROJECT)
     names = ["ID", *listings.requested(call.get("columns"), _DEFAULT_COLUMNS, known)]
     with call.site.database.read() as db:
-        seen = [one for one in records.all_projects(db) if rights.in_project(db, call.user, one).see]
+        seen = [one for one in records.all_projects(db) if _is_listed(call, db, one)]
     rows = []
     for one in seen:
         source = listings.Source(one.item, {"meta/insert_date": one.inserted, "id": one.id})
         row = {name: source.look(listings.full_path(name, known)) for name in names}
         rows.append(row | {"URI": f"/data/projects/{one.id}"})
     return table(call.format, _with_uri(names), rows)
+
+
+def _is_listed(call: Call, db: sqlite3.Connection, project: Project) -> bool:
+    """Whether the user sees a project or, if the listing is restricted so, manages it."""
+    allowed = rights.in_project(db, call.user, project)
+    return allowed.manage if call.get("restrict") in ("edit", "delete") else allowed.see
 
 
 def get_accessibility(call: Call, project: str, wanted: str = "") -> Answer:
@@ -152,53 +158,6 @@ def put_accessibility(call: Call, project: str, wanted: str) -> Answer:
         chosen = wanted if wanted in _ACCESSIBILITY else "private"
         records.save_project(db, replace(found, accessibility=chosen))
     return text(chosen)
-
-
-def users(call: Call, project: str, **_: str) -> Answer:
-    """The people of a project, whoever is named in the address."""
-    with call.site.database.read() as db:
-        found = finding.project(call, db, project)
-        if found is None:
-            raise not_found(
-                f"The project ID {project} does not appear to be a valid project ID. Please verify your information."
-            )
-        return _users_table(call, db, found.id)
-
-
-def put_user(call: Call, project: str, group: str, login: str) -> Answer:
-    """Give a role to those in a comma list of logins and addresses; unknown ones change nothing."""
-    with call.site.database.write() as db:
-        found = finding.project(call, db, project)
-        role = _role(found, group) if found else None
-        if found is None or role is None:
-            raise not_found(NOT_FOUND)
-        allowed = rights.in_project(db, call.user, found).manage
-        for known in _logins(db, login) if allowed else ():
-            db.execute("INSERT OR REPLACE INTO role VALUES (?, ?, ?)", (found.id, known, role))
-        return _users_table(call, db, found.id, 200 if allowed else 403)
-
-
-def delete_user(call: Call, project: str, group: str, login: str) -> Answer:
-    """Take a role away. What is wrong shows in the status alone, beside the table."""
-    with call.site.database.write() as db:
-        found = finding.project(call, db, project)
-        if found is None:
-            raise container_error(404)
-        role, known = _role(found, group), _logins(db, login)
-        if role is None or not known:
-            return _users_table(call, db, found.id, 404)
-        if not rights.in_project(db, call.user, found).manage:
-            return _users_table(call, db, found.id, 403)
-        for one in known:
-            db.execute("DELETE FROM role WHERE project = ? AND login = ? AND role = ?", (found.id, one, role))
-        return _users_table(call, db, found.id)
-
-
-def _logins(db: sqlite3.Connection, names: str) -> list[str]:
-    """The users that are meant by logins and addresses."""
-    sql = "SELECT login FROM user WHERE login = :name OR email = :name"
-    wanted = [plain_part(name).strip() for name in names.split(",")]
-    return [row[0] for name in wanted for row in db.execute(sql, {"name": name})]
 
 
 def _set(db: sqlite3.Connection, found: Project, name: str, value: str = "") -> None:
@@ -306,34 +265,6 @@ def forget_experiment(db: sqlite3.Connection, experiment: str) -> None:
     db.execute("DELETE FROM scan WHERE experiment = ?", (experiment,))
     db.execute("DELETE FROM share WHERE kind = 'experiment' AND id = ?", (experiment,))
     db.execute("DELETE FROM experiment WHERE id = ?", (experiment,))
-
-
-def _role(found: Project, group: str) -> str | None:
-    """The role that a group is for, by its name, the ending of that, or the name that is shown."""
-    names = ((role, (role, ending, f"{found.id}_{ending}")) for role, ending in rights.ROLES.items())
-    return next((role for role, known in names if group in known), None)
-
-
-def _users_table(call: Call, db: sqlite3.Connection, project: str, status: int = 200) -> Answer:
-    rows = [
-        {
-            "GROUP_ID": f"{project}_{rights.ROLES[row['role']]}",
-            "displayname": row["role"],
-            "email": row["email"],
-            "firstname": row["firstname"],
-            "lastname": row["lastname"],
-            "login": row["login"],
-        }
-        for row in db.execute(
-            "SELECT r.role, u.* FROM role r JOIN user u ON u.login = r.login "
-            "WHERE r.project = ? AND u.enabled ORDER BY u.login",
-            (project,),
-        )
-    ]
-    columns = ("GROUP_ID", "displayname", "login", "firstname", "lastname", "email")
-    answer = table(call.format, columns, rows)
-    answer.status = status
-    return answer
 
 
 def _with_uri(names: list[str]) -> list[str]:

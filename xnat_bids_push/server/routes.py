@@ -9,6 +9,7 @@ from . import (
     downloads,
     experiments,
     imports,
+    memberships,
     pages,
     projects,
     refresh,
@@ -128,6 +129,10 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("/xapi/users", GET=account_pages.users, POST=account_pages.create_user),
     route("/xapi/users/username", GET=account_pages.current),
     route("/xapi/users/{login}", GET=account_pages.user, PUT=account_pages.change_user),
+    route("/xapi/users/{login}/groups", GET=memberships.groups),
+    route("/xapi/users/{login}/roles", GET=memberships.site_roles),
+    route("/xapi/access/projects", GET=memberships.access),
+    route("/xapi/access/{login}/projects", GET=memberships.access),
     route("/xapi/siteConfig/buildInfo", GET=site_pages.build_info),
     route("/xapi/schemas", GET=site_pages.schemas),
     route("/xapi/schemas/{name}", GET=site_pages.schema_document),
@@ -142,9 +147,12 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("/data/projects", GET=projects.listing, POST=projects.post),
     route(f"/data{_P}/accessibility", GET=projects.get_accessibility),
     route(f"/data{_P}/accessibility/{{wanted}}", GET=projects.get_accessibility, PUT=projects.put_accessibility),
-    route(f"/data{_P}/users", GET=projects.users),
+    route(f"/data{_P}/users", GET=memberships.users),
     route(
-        f"/data{_P}/users/{{group}}/{{login}}", GET=projects.users, PUT=projects.put_user, DELETE=projects.delete_user
+        f"/data{_P}/users/{{group}}/{{login}}",
+        GET=memberships.user,
+        PUT=memberships.put,
+        DELETE=memberships.delete,
     ),
     *_files(_P),
     # Subjects

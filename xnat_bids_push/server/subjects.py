@@ -378,7 +378,7 @@ def _move(call: Call, found: Subject, other: Project) -> Answer:
 def _rows(
     call: Call, found: Sequence[tuple[Subject, str]], names: Sequence[str], known: dict[str, str]
 ) -> list[dict[str, str]]:
-    wanted = {name: call.query[name] for name in known if name in call.query}
+    conditions = listings.conditions(call.query, known)
     rows = []
     for subject, label in found:
         source = listings.Source(
@@ -392,7 +392,7 @@ def _rows(
                 "meta/last_modified": subject.inserted,
             },
         )
-        if all(listings.matches(source.look(known[name]), value) for name, value in wanted.items()):
+        if all(fits(source.look(path)) for path, fits in conditions):
             rows += [
                 row | {"URI": f"/data/subjects/{subject.id}"} for row in listings.expand_rows(source, names, known)
             ]

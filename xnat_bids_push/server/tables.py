@@ -18,25 +18,25 @@ _AT_ONCE: Final = 1000
 _PAGE: Final = 100
 
 
-def table(kind: str | None, columns: Sequence[str], rows: Sequence[Row], *, total: bool = True) -> Answer:
-    """A listing in the requested format; JSON unless something else is asked for."""
+def table(kind: str | None, columns: Sequence[str], rows: Sequence[Row], *, total: bool = True, **more: str) -> Answer:
+    """A listing in the requested format; JSON, which can say more, unless something else is asked for."""
     if kind == "csv":
         return Answer(200, _csv(columns, rows).encode(), "text/csv")
     if kind == "xml":
         return Answer(200, _xml(columns, rows).encode(), "text/xml")
     if kind == "html":
         return Answer(200, _html(columns, rows).encode(), "text/html")
-    pieces = _json(columns, rows, total=total)
+    pieces = _json(columns, rows, {**more, **({"totalRecords": str(len(rows))} if total else {})})
     return Answer(200, pieces if len(rows) > _AT_ONCE else b"".join(pieces), JSON)
 
 
-def _json(columns: Sequence[str], rows: Sequence[Row], *, total: bool) -> Iterator[bytes]:
+def _json(columns: Sequence[str], rows: Sequence[Row], more: Mapping[str, str]) -> Iterator[bytes]:
     """A listing as JSON, some rows at a time: that of many sessions' files is never held as one text."""
     yield b'{"ResultSet":{"Result":['
     for start in range(0, len(rows), _AT_ONCE):
         some = [{name: row.get(name, "") for name in columns} for row in rows[start : start + _AT_ONCE]]
         yield (b"," if start else b"") + to_json(some)[1:-1]
-    yield b"]" + (f',"totalRecords":"{len(rows)}"'.encode() if total else b"") + b"}}"
+    yield b"]" + b"".join(b"," + to_json({name: value})[1:-1] for name, value in more.items()) + b"}}"
 
 
 def page(call: Call, rows: Sequence[Row]) -> Sequence[Row]:
