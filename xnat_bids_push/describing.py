@@ -62,5 +62,5 @@ class Describer:
         return replace(
             parcel,
             scans=tuple(replace(scan, fields=fields.get(scan.id, ())) for scan in parcel.scans),
-            fields=session_fields(parcel.xsi_type, own, self._rules),
+            fields=session_fields(parcel.xsi_type, own, facts, self._rules),
         )

@@ -255,8 +255,9 @@ def _frames(recording: Recording) -> Iterator[tuple[str, Fact]]:
         yield "frames.units", Fact(["sec"] * count, lengths.source)
 
 
-_TOTALS = frozenset({"NIRSChannelCount", "MotionChannelCount", "MEGChannelCount"})
 _COUNT = re.compile(r"[A-Za-z]+ChannelCount")
+_TOTAL = "MotionChannelCount"
+"""BIDS counts channels by type, but for this one, which counts all."""
 
 
 def _signal(recording: Recording) -> Iterator[tuple[str, Fact]]:
@@ -282,11 +283,13 @@ def _first_number(told: Fact | None, measured: float | None, where: str) -> Fact
 
 
 def _channel_count(sidecar: Facts) -> Fact | None:
-    """All channels: BIDS counts them by type."""
-    counts = {key: as_number(fact.value) for key, fact in sidecar.items() if _COUNT.fullmatch(key)}
-    total = sum(count for count in counts.values() if count is not None and count > 0)
-    keys = [key for key, count in counts.items() if count]
-    return Fact(total, " + ".join([*keys[:-1], sidecar[keys[-1]].source])) if keys else None
+    """The number of all channels, from the numbers of each type."""
+    keys = [_TOTAL] if _TOTAL in sidecar else [key for key in sidecar if _COUNT.fullmatch(key)]
+    counts = {key: count for key in keys if (count := as_number(sidecar[key].value)) is not None and count > 0}
+    if not counts:
+        return None
+    *others, last = counts
+    return Fact(sum(counts.values()), " + ".join([*others, sidecar[last].source]))
 
 
 def _sample(recording: Recording) -> Iterator[tuple[str, Fact]]:
@@ -384,8 +387,8 @@ class Visit:
 
 
 def session_facts(scans: Sequence[Facts], visit: Visit, telling: Telling) -> dict[str, Fact]:
-    """All facts of an experiment that may be told: what its scans agree on, and what the tables say."""
-    facts = dict(_agreed(scans))
+    """The facts of an experiment alone that may be told: of its session, and of the participant then."""
+    facts: dict[str, Fact] = {}
     if visit.label:
         facts["session.label"] = Fact(visit.label, "the session's folder")
     facts.update(_session_start(scans, visit, telling))
@@ -396,24 +399,21 @@ def session_facts(scans: Sequence[Facts], visit: Visit, telling: Telling) -> dic
     return facts
 
 
-def session_fields(xsi_type: str, facts: Facts, rules: Rules) -> tuple[Field, ...]:
-    """XNAT's own fields of an experiment."""
-    return fields_of(facts, rules.rows("xnat:imageSessionData", xsi_type))
+def session_fields(xsi_type: str, own: Facts, scans: Sequence[Facts], rules: Rules) -> tuple[Field, ...]:
+    """XNAT's own fields of an experiment: from its own facts, and from what its scans agree on."""
+    rows = rules.rows("xnat:imageSessionData", xsi_type)
+    keys = {key for row in rows for key in (*row.sources, *row.needs)}
+    agreed = {key: fact for key in keys if (fact := _agreed(key, scans)) is not None}
+    return fields_of(agreed | dict(own), rows)
 
 
-def _agreed(scans: Sequence[Facts]) -> Iterator[tuple[str, Fact]]:
-    """The facts that all scans that have them agree on."""
-    keys = dict.fromkeys(key for facts in scans for key in facts)
-    for key in keys:
-        found = [facts[key] for facts in scans if key in facts]
-        first = found[0]
-        if all(_same(fact.value, first.value) for fact in found):
-            others = len(found) - 1
-            yield key, Fact(first.value, f"{first.source} (and {others} more)" if others else first.source)
-
-
-def _same(one: object, other: object) -> bool:
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
+def _agreed(key: str, scans: Sequence[Facts]) -> Fact | None:
+    """The fact that all scans that have it agree on."""
+    found = [facts[key] for facts in scans if key in facts]
+    if not found or any(fact.value != found[0].value for fact in found):
+        return None
+    source, others = found[0].source, len(found) - 1
+    return Fact(found[0].value, f"{source} (and {others} more)" if others else source)
 
 
 def _session_start(scans: Sequence[Facts], visit: Visit, telling: Telling) -> Iterator[tuple[str, Fact]]:

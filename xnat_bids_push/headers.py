@@ -99,10 +99,15 @@ def image_header(head: bytes) -> ImageHeader:
         )
     units = int(get(layout.units)[0])
     millimetres, seconds = _MILLIMETRES.get(units & 7, 1.0), _SECONDS.get(units & 56, 0.0)
-    steps = [step * millimetres for step in spacing[: min(count, 3)]]
+    steps = [_single(step) * millimetres for step in spacing[: min(count, 3)]]
     if count > 3:
-        steps.append(spacing[3] * seconds if math.isfinite(spacing[3]) and spacing[3] > 0 else 0.0)
+        steps.append(_single(spacing[3]) * seconds if math.isfinite(spacing[3]) and spacing[3] > 0 else 0.0)
     return ImageHeader(tuple(shape[:count]), tuple(steps), _slice_axis(layout, get) if count > 2 else None)
+
+
+def _single(value: float) -> float:
+    """A number of single precision without the digits that it cannot have: 5.3, not 5.300000190734863."""
+    return float(f"{value:.7g}")
 
 
 def _layout_of(head: bytes) -> tuple[str, _Layout]:
@@ -143,7 +148,15 @@ def read_signal(path: Path, extension: str) -> SignalHeader | None:
         OSError: it cannot be read.
     """
     reader = _READERS.get(extension)
-    return reader(path) if reader is not None else None
+    found = reader(path) if reader is not None else None
+    if found is None:
+        return None
+    channels = found.channels if found.channels and 0 < found.channels <= _MOST_CHANNELS else None
+    return SignalHeader(_sound(found.rate), channels, _sound(found.duration))
+
+
+def _sound(number: float | None) -> float | None:
+    return number if number and math.isfinite(number) and number > 0 else None
 
 
 _MOST_CHANNELS = 9999
@@ -172,7 +185,7 @@ def _read_edf(path: Path) -> SignalHeader:
     samples_per_record = counts.pop() if len(counts) == 1 else None
     rate = samples_per_record / seconds if samples_per_record and seconds else None
     duration = records * seconds if records and seconds and records > 0 else None
-    return SignalHeader(rate, own or None, duration)
+    return SignalHeader(rate, own, duration)
 
 
 def _figure(text: str) -> float | None:
@@ -215,12 +228,8 @@ def _read_fif(path: Path) -> SignalHeader:
                 break
             elif kind in (_CHANNELS, _RATE) and blocks[-1:] == [_MEASUREMENT]:
                 found[kind] = data
-    rate = struct.unpack(">f", found[_RATE])[0] if _RATE in found else 0.0
-    channels = int.from_bytes(found.get(_CHANNELS, b""), "big")
-    return SignalHeader(
-        rate if math.isfinite(rate) and rate > 0 else None,
-        channels if 0 < channels <= _MOST_CHANNELS else None,
-    )
+    rate = struct.unpack(">f", found[_RATE])[0] if len(found.get(_RATE, b"")) == 4 else None
+    return SignalHeader(rate, int.from_bytes(found.get(_CHANNELS, b""), "big"))
 
 
 def _tags(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -264,9 +273,7 @@ def _read_snirf(path: Path) -> SignalHeader | None:
             step = second if len(data["time"]) == 2 and samples != 2 else second - first
     except (OSError, KeyError, ValueError, TypeError, AttributeError, IndexError, StopIteration, RuntimeError) as error:
         raise HeaderError("is no SNIRF recording") from error
-    if not (math.isfinite(step) and step > 0):
-        return SignalHeader(channels=channels or None)
-    return SignalHeader(1 / step, channels or None, samples * step)
+    return SignalHeader(1 / step if step else None, channels, samples * step)
 
 
 _READERS: Mapping[str, Callable[[Path], SignalHeader | None]] = {

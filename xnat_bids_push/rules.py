@@ -181,9 +181,13 @@ def _number(value: object, times: float) -> str | None:
     return write_number(number * times)
 
 
+_LARGEST = 2**31 - 1
+"""XNAT keeps integers in 32 bits."""
+
+
 def _integer(value: object, times: float) -> str | None:
     number = as_number(value)
-    if number is None or number < 0 or number * times != round(number * times):
+    if number is None or not (0 <= number * times <= _LARGEST) or number * times != round(number * times):
         return None
     return str(round(number * times))
 
@@ -215,7 +219,7 @@ _UNFIT = re.compile("[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 def clean(text: str) -> str:
     """Text without what XML cannot hold or would change; "" for BIDS's ``n/a``."""
-    words = " ".join(_UNFIT.sub(" ", text).split())
+    words = " ".join((text if text.isprintable() else _UNFIT.sub(" ", text)).split())
     return "" if words.casefold() == "n/a" else words
 
 
@@ -276,15 +280,16 @@ def made(row: Row, facts: Facts) -> tuple[str, Sequence[Field]]:
 
 
 def _converted(row: Row, fact: Fact) -> Sequence[Field]:
-    several = "{n}" in row.path and isinstance(fact.value, list)
-    items = fact.value if several and isinstance(fact.value, list) else [fact.value]
-    values = [KINDS[row.kind](item, row.times) for item in items]
-    fields = [
-        Field(row.path.replace("{n}", str(number)), value, fact.source)
-        for number, value in enumerate(values, 1)
-        if value is not None
-    ]
-    return fields if len(fields) == len(values) else []
+    convert = KINDS[row.kind]
+    if "{n}" in row.path and isinstance(fact.value, list):
+        values = [convert(item, row.times) for item in fact.value]
+        paths = (row.path.replace("{n}", str(number)) for number in range(1, len(values) + 1))
+        fields = [
+            Field(path, value, fact.source) for path, value in zip(paths, values, strict=True) if value is not None
+        ]
+        return fields if len(fields) == len(values) else []
+    value = convert(fact.value, row.times)
+    return [Field(row.path, value, fact.source)] if value is not None else []
 
 
 PARAMETER = "parameters/addParam[name={}]"
