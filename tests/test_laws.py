@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import string
 from pathlib import Path
 
 import pytest
 import requests
 import xnat
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from test_data.generate import generate_annex, generate_awkward, generate_many
+from test_data.generate import generate_annex, generate_awkward, generate_many, write
 from tests.conftest import Connect, make_small
 from tests.faults import Cut, wire
+from tests.trees import Tree, trees
 from xnat_bids_push.connecting import connect
 from xnat_bids_push.dataset import Dataset, Selection, md5_of, read
 from xnat_bids_push.errors import ArchiveError
@@ -114,53 +113,14 @@ def test_git_annex_content_that_is_here_is_pushed_and_comes_back_as_files(
     assert there == {path.relative_to(root).as_posix(): path.read_bytes() for path in here}
 
 
-_WORDS = st.text(string.ascii_letters + string.digits, min_size=1, max_size=4)
-_ODD = st.text(
-    st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="/\\\0"), min_size=1, max_size=12
-).filter(lambda name: name not in (".", "..") and not name.endswith("~") and not name.startswith((".", "#")))
-
-
-@st.composite
-def _trees(draw: st.DrawFn) -> dict[str, bytes]:
-    """Small datasets: recordings, sidecars, companions, and files of any name in any place."""
-    files = {"dataset_description.json": b'{"Name": "x", "BIDSVersion": "1.10.0"}'}
-    for subject in draw(st.lists(_WORDS, min_size=1, max_size=2, unique_by=str.casefold)):
-        session = draw(st.sampled_from(["", "a"]))
-        folder = f"sub-{subject}" + (f"/ses-{session}" if session else "")
-        stem = f"sub-{subject}" + (f"_ses-{session}" if session else "")
-        for name in draw(
-            st.lists(
-                st.sampled_from(
-                    [
-                        "anat/{}_T1w.nii.gz",
-                        "anat/{}_T1w.json",
-                        "func/{}_task-rest_bold.nii.gz",
-                        "func/{}_task-rest_events.tsv",
-                        "eeg/{}_task-rest_eeg.edf",
-                        "pet/{}_pet.nii.gz",
-                        "eeg/{}_electrodes.tsv",
-                        "{}_scans.tsv",
-                    ]
-                ),
-                min_size=1,
-                unique=True,
-            )
-        ):
-            files[f"{folder}/{name.format(stem)}"] = draw(st.binary(max_size=20))
-        files[f"{folder}/anat/{draw(_ODD)}.x"] = draw(st.binary(max_size=5))
-    files[f"code/{draw(_ODD)}"] = b"code"
-    return files
-
-
+@pytest.mark.skipif(os.name == "nt", reason="such names cannot be made on Windows")
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(files=_trees())
+@given(files=trees())
 def test_pull_after_push_is_the_identity_on_any_tree(
-    files: dict[str, bytes], server: LocalServer, tmp_path_factory: pytest.TempPathFactory
+    files: Tree, server: LocalServer, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     root, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("out")
-    for path, content in files.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(content)
+    write(root, files.items())
     project = f"H{out.name.removeprefix('out')}"
 
     def open_project() -> object:
