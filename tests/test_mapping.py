@@ -619,6 +619,24 @@ def test_a_name_that_makes_too_long_an_id_is_an_error() -> None:
     assert severities([path]) == {path: Severity.ERROR}
 
 
+def test_a_subject_whose_session_s_document_has_too_long_a_name_is_an_error() -> None:
+    """XNAT stores it as <label>.xml; the copy of the description is not to blame."""
+    paths = [f"sub-{'x' * length}/anat/a.txt" for length in (244, 245)]
+
+    assert severities([*paths, DESCRIPTION]) == {paths[1]: Severity.ERROR}
+
+
+def test_a_folder_whose_name_would_make_too_long_a_resource_shares_that_of_all() -> None:
+    """XNAT stores the resource's catalog as <label>_catalog.xml."""
+    fits, too_long = (f"derivatives/{'x' * length}/a.txt" for length in (231, 232))
+
+    assert addresses(fits, too_long) == {
+        fits: f"DERIVATIVES_{'x' * 231}/a.txt",
+        too_long: f"DERIVATIVES/{'x' * 232}/a.txt",
+    }
+    assert {path_of(one.address, TABLE) for one in placed_in([fits, too_long]).values()} == {fits, too_long}
+
+
 def test_data_that_becomes_no_scan_is_a_warning() -> None:
     paths = ["sub-1/anat/T1w.nii", "sub-1/sub-1_T1w.nii.gz", "sub-1/odd/sub-1_T1w.nii"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -40,6 +41,30 @@ def test_no_link_of_a_manifest_leads_out_of_the_folder(target: str, tmp_path: Pa
     fault = _restore(tmp_path / "out", Mark("sub-01/link", MarkKind.LINK, target))
     assert "out of the dataset" in fault
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows makes links only for some")
+def test_links_come_back_as_they_were_written_and_through_other_links(
+    small_root: Path, tmp_path: Path, open_project: Connect
+) -> None:
+    """Each is made after those on its way, or it would lead nowhere yet, and its content would stay in its place."""
+    (small_root / "code").mkdir()
+    links = {
+        "a": "b/sub-01_T1w.json",
+        "b": "c/anat/",
+        "c": "d",
+        "d": "../sub-01",
+        "around": ".//./../README",
+        "back": "d/../README",
+    }
+    for name, target in links.items():
+        (small_root / "code" / name).symlink_to(target)
+    with open_project() as archive:
+        push(read(small_root), archive, pause=0)
+        assert pull(archive, tmp_path / "out").ok
+        again = pull(archive, tmp_path / "out")
+    assert (again.ok, again.sent_files) == (True, 0)
+    assert {name: os.readlink(tmp_path / "out/code" / name) for name in links} == links
 
 
 def test_a_manifest_tells_its_marks_again() -> None:

@@ -32,7 +32,9 @@ from xnat_bids_push.table import Table, default_table
 CHUNK = 1 << 20
 """How many bytes are read at once."""
 
-_LEFTOVERS = re.compile(r"\.git|\.datalad|\.DS_Store|__MACOSX|\.bids2table_cache\.parquet|.+~|#.+#|\.#.*|\..*\.sw[op]")
+_LEFTOVERS = re.compile(
+    r"\.git|\.datalad|\.DS_Store|__MACOSX|\.bids2table_cache\.parquet|\.bids2xnat-partial|.+~|#.+#|\.#.*|\..*\.sw[op]"
+)
 _ANNEX = re.compile(r"[/\\]annex[/\\]objects[/\\]")
 
 
@@ -325,7 +327,7 @@ class _Walk:
     def _link(self, path: str) -> None:
         """A link: its content travels as a file, and the manifest makes it a link again."""
         link = self.root / path
-        target = str(link.readlink())
+        target = os.readlink(link)  # noqa: PTH115  # a Path would tidy it up
         try:
             real = link.resolve(strict=True)
             status = real.stat()
@@ -345,6 +347,8 @@ class _Walk:
             return
         if Path(target).is_absolute() or _leaves(path, target):
             target = os.path.relpath(real, (root / path).parent)
+            reason = f"is a link by way of folders outside of the dataset: it comes back as a link to {target}"
+            self.issues.append(Issue(Severity.WARNING, path, reason))
         self.marks.append(Mark(path, MarkKind.LINK, target.replace(os.sep, "/")))
         if not stat.S_ISDIR(status.st_mode):
             self._take(path, status, real)

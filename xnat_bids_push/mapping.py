@@ -47,6 +47,9 @@ MANIFEST = "manifest.json"
 _LONGEST = 255
 """XNAT's limit for labels, IDs and short texts, in characters."""
 
+_LONGEST_RESOURCE = _LONGEST - len("_catalog.xml")
+"""XNAT names a resource's catalog for its label, and no file's name is longer than 255 bytes."""
+
 _PHASES = frozenset({"phase", "real", "imag"})
 
 Key = tuple[tuple[tuple[str, str], ...], str]
@@ -291,8 +294,9 @@ def _tree_place(where: Spot, table: Table) -> tuple[str, str]:
     """Resource and name for what lies in one of ``[trees]``."""
     tree = table.trees[where.tree]
     folder, _, below = where.inner.partition("/")
-    own = tree.parts and below and RESOURCE_LABEL.fullmatch(f"x{folder}") and not is_subject(folder)
-    return (f"{tree.resource}_{folder}", below) if own else (tree.resource, where.inner)
+    label = f"{tree.resource}_{folder}"
+    own = tree.parts and below and RESOURCE_LABEL.fullmatch(label) and not is_subject(folder)
+    return (label, below) if own and len(label) <= _LONGEST_RESOURCE else (tree.resource, where.inner)
 
 
 def _scan_place(where: Spot, scans: Mapping[Key, Scan], table: Table) -> tuple[Scan, str, str] | None:
@@ -410,7 +414,9 @@ def _name_issues(parcels: Iterable[Parcel], table: Table) -> Iterable[Issue]:
         yield from _twins(parcel)
         for placed in parcel.files:
             address = placed.address
-            if max(len(word) for word in (address.scan, address.node.subject, address.node.experiment)) > _LONGEST:
+            if placed.origin is not Origin.DATASET:
+                continue
+            if _is_too_long(address):
                 yield Issue(Severity.ERROR, placed.file.path, "its name is too long for XNAT: shorten it")
             elif placed.rule == "no recording" and _looks_like_data(placed.file.path, table):
                 yield Issue(
@@ -418,6 +424,12 @@ def _name_issues(parcels: Iterable[Parcel], table: Table) -> Iterable[Issue]:
                     placed.file.path,
                     "its name or place is not of the BIDS form, so that it becomes no scan, and is kept as a file",
                 )
+
+
+def _is_too_long(address: Address) -> bool:
+    # XNAT keeps an experiment's document in a file named for its label.
+    words = (address.node.subject, f"{address.node.experiment}.xml", address.scan)
+    return max(map(len, words)) > _LONGEST
 
 
 _DATA = (".nii", ".nii.gz", ".edf", ".bdf", ".vhdr", ".set", ".fif", ".snirf", ".nwb")

@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -325,13 +326,37 @@ def _marks(target: IO[bytes], holding: Holding, manifests: Iterable[StoredFile])
 
 def _restore_marks(folder: Path, marks: Iterable[Mark]) -> Iterator[Outcome]:
     """Make the empty folders, executable bits and links of the manifests; links last, as they may lead anywhere."""
+    marks = sorted(marks)
+    others = [mark for mark in marks if mark.kind is not MarkKind.LINK]
+    links = _in_order(folder, [mark for mark in marks if mark.kind is MarkKind.LINK])
     findings = []
-    for mark in sorted(marks, key=lambda mark: (mark.kind is MarkKind.LINK, mark)):
+    for mark in chain(others, links):  # each link is chosen when those before it are there
         fault = _restore(folder, mark)
         if fault:
             findings.append(Finding(State.DIFFERS, Address(Node(), "", "", mark.path), mark.path, 0, reason=fault))
     if findings:
         yield Outcome(Node(), tuple(findings))
+
+
+def _in_order(folder: Path, links: list[Mark]) -> Iterator[Mark]:
+    """Links so that each comes after those that its way leads through, as far as there are such."""
+    while links:
+        ready: list[Mark] = []
+        waiting: list[Mark] = []
+        for mark in links:
+            (ready if _leads_somewhere(folder, mark) else waiting).append(mark)
+        yield from ready or waiting
+        links = waiting if ready else []
+
+
+def _leads_somewhere(folder: Path, mark: Mark) -> bool:
+    target = _target(folder, mark.path)
+    return target is not None and _end(target, mark).exists()
+
+
+def _end(target: Path, mark: Mark) -> Path:
+    """Where a link leads, through whatever links are there."""
+    return Path(os.path.realpath(target.parent / mark.target))
 
 
 def _restore(folder: Path, mark: Mark) -> str:
@@ -353,9 +378,10 @@ def _restore(folder: Path, mark: Mark) -> str:
 def _restore_link(folder: Path, target: Path, mark: Mark) -> str:
     """Put a link where its content was written, if it leads to the same content."""
     if target.is_symlink():
-        return "" if str(target.readlink()) == mark.target else "is another link in the output folder"
-    end = Path(os.path.normpath(target.parent / mark.target))
-    if Path(mark.target).is_absolute() or not end.is_relative_to(folder):
+        there = os.readlink(target)  # noqa: PTH115  # a Path would tidy it up
+        return "" if there == mark.target else "is another link in the output folder"
+    end = _end(target, mark)
+    if Path(mark.target).is_absolute() or not end.is_relative_to(folder.resolve()):
         return f"is a link out of the dataset (to {mark.target}), and was not made"
     if target.exists() and not end.exists():
         return ""  # the content is here, and what it was a link to is not: a file is the better half
