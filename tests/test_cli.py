@@ -286,3 +286,96 @@ def test_a_folder_that_holds_something_else_becomes_no_archive(
     assert run(small_root, "P", "--archive", small_root / "archive") == 2
     assert "lies in the dataset" in capsys.readouterr().err
     assert tree(other) == before
+
+
+# ------------------------------------------------------------------ choosing
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--participant-label", "01", "02"],
+        ["--participant-label", "sub-01", "--participant-label", "02"],
+        ["--participant-label", "01,sub-02"],
+        ["--participant-label", "01 02", "--quiet"],
+        ["--participant-label=01", "--participant-label", "02", "--datatype", "anat", "func"],
+    ],
+)
+def test_lists_may_be_written_in_every_usual_way(arguments: list[str], small_root: Path) -> None:
+    assert run(small_root, "DEMO", *arguments) == 0
+    assert run("plan", small_root, "DEMO") == 0
+
+
+def test_a_value_before_the_arguments_is_one_value(small_root: Path) -> None:
+    assert run("--participant-label", "02", small_root, "DEMO") == 0
+    assert run("push", "--suffix", "T1w", small_root, "DEMO", "--suffix", "bold") == 0
+    assert run("--participant-label", "01", "02", small_root, "DEMO") == 2
+
+
+def test_every_command_takes_the_same_filters(small_root: Path, tmp_path: Path) -> None:
+    filters = tmp_path / "filters.json"
+    filters.write_text('{"t1w": {"suffix": "T1w", "subject": "02"}}')
+    only = ("--bids-filter-file", filters)
+    assert run("plan", small_root, "DEMO", *only) == 1
+    assert run("push", small_root, "DEMO", *only) == 0
+    assert run("plan", small_root, "DEMO", *only) == 0
+    assert run("verify", small_root, "DEMO") == 1
+    assert run("verify", small_root, "DEMO", *only) == 0
+    assert run(small_root, "DEMO") == 0
+    assert run("pull", "DEMO", tmp_path / "out", *only) == 0
+    assert {path.name for path in (tmp_path / "out").glob("sub-*")} == {"sub-02"}
+    assert run("remove", small_root, "DEMO", "--yes", *only) == 0
+    assert run("verify", small_root, "DEMO", "--participant-label", "01") == 0
+    assert run("verify", small_root, "DEMO", "--participant-label", "02") == 1
+
+
+def test_what_is_not_chosen_is_counted_for_people_and_programs(
+    small_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(small_root, "DEMO", "--participant-label", "01", "--suffix", "bold")
+    assert "left out: 1 participant, 2 files not chosen (--participant-label, --suffix)" in capsys.readouterr().err
+    run(small_root, "DEMO", "--participant-label", "01", "--suffix", "bold", "--json")
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert summary["unchosen"] == {"participants": 1, "files": 2}
+
+
+@pytest.mark.parametrize("option", ["--participant-label", "--session-label", "--datatype", "--suffix"])
+def test_an_empty_filter_takes_nothing_for_granted(
+    option: str, small_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unset variable of a script must not mean everything, least of all to `remove`."""
+    assert run("remove", small_root, "DEMO", option, "", "--yes") == 2
+    assert f"{option} has an empty value" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "No such file"),
+        ("{", "not JSON"),
+        ('{"a": {"acq": 1}}', "pybids calls it acquisition"),
+        ("\xff", "utf-8"),
+    ],
+)
+def test_a_wrong_filter_file_is_said_before_anything_else(
+    text: str | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filters = tmp_path / "filters.json"
+    if text is not None:
+        filters.write_bytes(text.encode("latin-1"))
+    for command in (("push", tmp_path / "nowhere", "DEMO"), ("pull", "DEMO", tmp_path / "out")):
+        assert run(*command, "--bids-filter-file", filters) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_pulling_what_the_project_does_not_have_is_an_error_that_names_what_there_is(
+    small_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(small_root, "DEMO")
+    capsys.readouterr()
+    assert run("pull", "DEMO", tmp_path / "out", "--participant-label", "07") == 2
+    assert "there is no sub-07 (--participant-label); there are sub-01, sub-02" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert run("pull", "DEMO", tmp_path / "out", "--suffix", "dwi") == 1
+    assert "nothing is taken (--suffix): of recordings there are anat (T1w), func (bold)" in capsys.readouterr().err

@@ -28,7 +28,8 @@ from xnat_bids_push.server import LocalServer
 
 CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"
-PAGES = ["tutorial.md", "howto/real-xnat.md", "howto/undo.md", "reference/api.md", "reference/exit-codes.md"]
+FOLLOWED = ["howto/choose.md", "howto/undo.md", "reference/api.md", "reference/exit-codes.md"]
+PAGES = ["tutorial.md", "howto/real-xnat.md", *FOLLOWED]
 
 PASSWORD = "the-password"
 EXAMPLE = "https://xnat.example.org"
@@ -194,7 +195,7 @@ def test_the_tutorial_does_what_it_shows(home: Path) -> None:
     Reader(home, CHECKOUT).follow(_read("tutorial.md"))
 
 
-@pytest.mark.parametrize("page", ["howto/undo.md", "reference/api.md", "reference/exit-codes.md"])
+@pytest.mark.parametrize("page", FOLLOWED)
 def test_the_page_does_what_it_shows(page: str, home: Path) -> None:
     generate(home / "study")
 

@@ -28,6 +28,7 @@ from xnat_bids_push.model import (
 )
 from xnat_bids_push.report import (
     Report,
+    Unchosen,
     count,
     finding_json,
     human_size,
@@ -134,6 +135,7 @@ def test_the_json_of_a_report_says_what_the_report_says(outcomes: list[Outcome])
     report = reported(outcomes)
     report.issues = (Issue(Severity.WARNING, "a", "is odd"),)
     report.left_out = (LeftOut("b", "not asked for"),)
+    report.unchosen = Unchosen(2, 3, "--suffix")
 
     assert json.loads(json.dumps(report.to_json())) == {
         "server": "https://xnat.example.org",
@@ -148,6 +150,7 @@ def test_the_json_of_a_report_says_what_the_report_says(outcomes: list[Outcome])
         "problems": report.problems,
         "issues": [{"severity": "warning", "path": "a", "message": "is odd"}],
         "left_out": [{"path": "b", "reason": "not asked for"}],
+        "unchosen": {"participants": 2, "files": 3},
     }
 
 

@@ -18,7 +18,7 @@ ROOT = Path(xnat_bids_push.__file__).parent
 
 LAYERS = (
     {"errors", "model", "names"},
-    {"rules", "table", "mapping", "fields", "planning", "report", "schema", "documents", "fitting"},
+    {"rules", "table", "mapping", "choosing", "fields", "planning", "report", "schema", "documents", "fitting"},
     {"dataset", "archive", "package", "config", "headers", "metadata"},
     {"connecting", "describing", "pushing", "serving"},
     {"pulling", "removing"},

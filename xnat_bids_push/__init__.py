@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from xnat_bids_push.choosing import Choice
     from xnat_bids_push.connecting import connect
     from xnat_bids_push.dataset import Dataset, Selection, read
     from xnat_bids_push.errors import XnatBidsError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Choice",
     "Dataset",
     "NodePlan",
     "Outcome",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Choice": "choosing",
     "connect": "connecting",
     "Dataset": "dataset",
     "Selection": "dataset",

@@ -14,11 +14,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xnat_bids_push import __version__
-from xnat_bids_push.options import Aim, Archive, Jobs, Output, Project, Root, Validation, What, Where, flat
+from xnat_bids_push.options import (
+    Aim,
+    Archive,
+    Jobs,
+    Output,
+    Project,
+    Root,
+    Validation,
+    What,
+    Where,
+    Which,
+    flat,
+    spread,
+    words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from xnat_bids_push.choosing import Choice, Query
     from xnat_bids_push.config import Settings
     from xnat_bids_push.dataset import Dataset
     from xnat_bids_push.report import Report
@@ -59,13 +74,15 @@ def _options(
 
 @app.command()
 @flat
-def push(root: Root, project: Project, where: Where, what: What, aim: Aim, *, jobs: Jobs = 4, output: Output) -> None:
+def push(
+    root: Root, project: Project, where: Where, what: What, which: Which, aim: Aim, *, jobs: Jobs = 4, output: Output
+) -> None:
     """Push a dataset into a project, and prove that it arrived. To go on after an interruption, push again."""
     from xnat_bids_push import pushing
     from xnat_bids_push.connecting import Access, open_settings
 
     screen = _screen(output)
-    dataset = _read(root, what)
+    dataset = _read(root, what, which)
     found = pushing.healthy(dataset)
     settings = _settings(screen, where, root)
     access = Access.CREATE if aim.create_project or not settings.server else Access.EXISTING
@@ -84,31 +101,32 @@ def push(root: Root, project: Project, where: Where, what: What, aim: Aim, *, jo
 
 @app.command()
 @flat
-def plan(root: Root, project: Project, where: Where, what: What, aim: Aim, output: Output) -> None:
+def plan(root: Root, project: Project, where: Where, what: What, which: Which, aim: Aim, output: Output) -> None:
     """Show what a push would do; change nothing. Exit code 0 if there is nothing to do, else 1."""
     from xnat_bids_push import pushing
     from xnat_bids_push.connecting import Access, open_settings
 
     screen = _screen(output)
-    dataset = _read(root, what)
+    dataset = _read(root, what, which)
     found = pushing.healthy(dataset)
     settings = _settings(screen, where, root)
     access = Access.PRETEND if aim.create_project or not settings.server else Access.EXISTING
     with open_settings(settings, project, access) as opened:
         pushing.check(dataset, opened, found)
-        settled = screen.plan(pushing.plan(dataset, opened, update_fields=aim.update_fields), opened)
+        plans = pushing.plan(dataset, opened, update_fields=aim.update_fields)
+        settled = screen.plan(plans, opened, unchosen=str(found.unchosen))
     raise typer.Exit(OK if settled else DIFFERS)
 
 
 @app.command()
 @flat
-def verify(root: Root, project: Project, where: Where, what: What, output: Output) -> None:
+def verify(root: Root, project: Project, where: Where, what: What, which: Which, output: Output) -> None:
     """Tell whether the archive equals the dataset, by the server's own listing and digests."""
     from xnat_bids_push import pushing
     from xnat_bids_push.connecting import open_settings
 
     screen = _screen(output)
-    dataset = _read(root, what)
+    dataset = _read(root, what, which)
     found = pushing.healthy(dataset)
     settings = _settings(screen, where, root)
     with open_settings(settings, project) as opened:
@@ -122,6 +140,7 @@ def pull(
     project: Project,
     out: Annotated[Path, typer.Argument(help="The folder to bring the dataset back into.", show_default=False)],
     where: Where,
+    which: Which,
     output: Output,
 ) -> None:
     """Bring a project's BIDS data back into a folder, byte for byte. To go on after an interruption, pull again."""
@@ -129,9 +148,10 @@ def pull(
     from xnat_bids_push.connecting import open_settings
 
     screen = _screen(output)
+    choice = _choice(which)
     settings = _settings(screen, where)
     with open_settings(settings, project) as opened:
-        report = pulling.pull(opened, out, on_outcome=screen.outcome)
+        report = pulling.pull(opened, out, choice=choice, on_outcome=screen.outcome)
     _finish(screen, report, "pull", settings)
 
 
@@ -142,6 +162,7 @@ def remove(
     project: Project,
     where: Where,
     what: What,
+    which: Which,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     output: Output,
@@ -151,7 +172,7 @@ def remove(
     from xnat_bids_push.connecting import open_settings
 
     screen = _screen(output)
-    dataset = _read(root, what)
+    dataset = _read(root, what, which)
     settings = _settings(screen, where, root)
     with open_settings(settings, project) as opened:
         removals = list(removing.plan_removal(dataset, opened))
@@ -226,11 +247,36 @@ def _screen(output: Output) -> Screen:
     return Screen(as_json=output.as_json, quiet=output.quiet)
 
 
-def _read(root: Path, what: What) -> Dataset:
+def _read(root: Path, what: What, which: Which) -> Dataset:
     from xnat_bids_push.dataset import Selection, read
 
     names = tuple(name for text in what.derivatives or () for name in text.split(",") if name)
-    return read(root, selection=Selection(names, what.sourcedata), validate=what.validation is Validation.REQUIRE)
+    selection = Selection(names, what.sourcedata, _choice(which))
+    return read(root, selection=selection, validate=what.validation is Validation.REQUIRE)
+
+
+def _choice(which: Which) -> Choice:
+    from xnat_bids_push.choosing import Choice
+
+    return Choice.of(
+        participants=words(which.participant_label, "--participant-label"),
+        sessions=words(which.session_label, "--session-label"),
+        datatypes=words(which.datatype, "--datatype"),
+        suffixes=words(which.suffix, "--suffix"),
+        queries=_queries(which.bids_filter_file) if which.bids_filter_file else (),
+    )
+
+
+def _queries(file: Path) -> Sequence[Query]:
+    from xnat_bids_push.choosing import read_filter
+    from xnat_bids_push.dataset import vocabulary
+    from xnat_bids_push.errors import ConfigError
+
+    try:
+        return read_filter(file.read_text("utf-8"), vocabulary())
+    except (OSError, UnicodeDecodeError, ConfigError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"--bids-filter-file {file}: {reason}") from error
 
 
 def _settings(screen: Screen, where: Where, root: Path | None = None) -> Settings:
@@ -275,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
     if arguments and arguments[0] not in commands and not _asks_for_itself(arguments[0]):
         arguments = ["push", *arguments]
-    code = _run(arguments)
+    code = _run(spread(arguments, app))
     if code == INTERRUPTED:
         # A worker may still wait for a server's answer; nobody waits for it any more.
         sys.stdout.flush()

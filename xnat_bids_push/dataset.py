@@ -15,7 +15,7 @@ import os
 import re
 import stat
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,6 +23,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
+from xnat_bids_push.choosing import EVERYTHING, Choice
 from xnat_bids_push.errors import DatasetError
 from xnat_bids_push.mapping import DESCRIPTION, spot
 from xnat_bids_push.model import BidsFile, Issue, LeftOut, Mark, MarkKind, Md5, Part, Severity
@@ -51,10 +52,12 @@ class Selection:
     Args:
         derivatives: names of folders in ``derivatives/``; ``("all",)`` for every one.
         sourcedata: whether ``sourcedata/`` is read.
+        choice: which recordings are taken of that; all by default.
     """
 
     derivatives: tuple[str, ...] = ()
     sourcedata: bool = False
+    choice: Choice = EVERYTHING
 
     def takes(self, tree: str) -> bool:
         """Whether an optional folder of the root is read at all."""
@@ -75,6 +78,7 @@ class Dataset:
         folders: for each subject, the root-relative folders that hold its files.
         left_out: folders that the selection leaves out.
         issues: what is wrong with the dataset as a whole.
+        choice: which recordings are taken.
     """
 
     root: Path
@@ -83,11 +87,12 @@ class Dataset:
     folders: dict[str, tuple[str, ...]]
     left_out: tuple[LeftOut, ...]
     issues: tuple[Issue, ...]
+    choice: Choice = EVERYTHING
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The names of the subjects' folders, sorted."""
-        return tuple(self.folders)
+        """The names of the folders of all subjects of which anything can be taken, sorted."""
+        return tuple(filter(self.choice.may_take_subject, self.folders))
 
     def part(self, subject: str) -> Part:
         """Read the files of one subject, or with "" those of no subject."""
@@ -138,9 +143,10 @@ def read(
         *_description_issues(folder / DESCRIPTION),
         *_twin_issues(folders),
         *_missing_pipelines(folder, selection),
+        *_missing_labels(folder, dict(sorted(folders.items())), selection.choice, table),
     )
     description = _description(folder / DESCRIPTION)
-    return Dataset(folder, table, description, dict(sorted(folders.items())), tuple(left_out), issues)
+    return Dataset(folder, table, description, dict(sorted(folders.items())), tuple(left_out), issues, selection.choice)
 
 
 def _root_fault(folder: Path, *, validate: bool) -> str:
@@ -202,6 +208,15 @@ def _missing_pipelines(root: Path, selection: Selection) -> Iterator[Issue]:
     for name in selection.derivatives:
         if name != "all" and not (root / "derivatives" / name).is_dir():
             yield Issue(Severity.ERROR, f"derivatives/{name}", "was asked for, and is not there")
+
+
+def _missing_labels(root: Path, folders: Mapping[str, Sequence[str]], choice: Choice, table: Table) -> Iterator[Issue]:
+    """Participants, sessions and datatypes that were asked for by name, and are not there."""
+    there = {"sub": list(folders), "ses": [], "datatype": list(table.datatypes)}
+    if choice.asked("ses"):
+        taken = [folder for subject in filter(choice.may_take_subject, folders) for folder in folders[subject]]
+        there["ses"] = sorted({name for folder in taken for name in _folders_in(root / folder) if is_session(name)})
+    yield from (Issue(Severity.ERROR, "", fault) for fault in choice.lacking(there))
 
 
 def _subject_folders(

@@ -177,7 +177,7 @@ def _recordings(spots: Iterable[Spot], table: Table) -> dict[_Folder, dict[Key, 
     """The scans: every recording of every datatype folder."""
     found: dict[_Folder, dict[Key, Scan]] = defaultdict(dict)
     for where in spots:
-        name = _recording_name(where, table)
+        name = recording_name(where, table)
         if name is not None:
             found[where.subject, where.session, where.datatype].setdefault(
                 _key(name), _scan(name, table.datatypes[where.datatype])
@@ -185,7 +185,7 @@ def _recordings(spots: Iterable[Spot], table: Table) -> dict[_Folder, dict[Key, 
     return found
 
 
-def _recording_name(where: Spot, table: Table) -> BidsName | None:
+def recording_name(where: Spot, table: Table) -> BidsName | None:
     """The parsed name of the recording that a file is (or is a part of); None if it is none."""
     if not where.datatype:
         return None
@@ -239,6 +239,15 @@ def _scan(name: BidsName, datatype: Datatype) -> Scan:
 
 def _scan_id(datatype: Datatype, key: Key) -> str:
     return to_label(f"{datatype.name}_{_stem(key)}")
+
+
+def scan_name(scan: str) -> BidsName | None:
+    """The name that a scan's ID was made of, without ``sub``, ``ses`` and extension; None if it is not one of ours.
+
+    >>> scan_name("func_task-rest_bold").suffix
+    'bold'
+    """
+    return parse_name(from_label(scan).partition("_")[2])
 
 
 def _stem(key: Key) -> str:
@@ -306,7 +315,7 @@ def _scan_place(where: Spot, scans: Mapping[Key, Scan], table: Table) -> tuple[S
         return None
     scan = scans.get(_key(name))
     datatype = table.datatypes[where.datatype]
-    if scan is not None and _recording_name(where, table) is not None:
+    if scan is not None and recording_name(where, table) is not None:
         return scan, datatype.formats[name.extension + ("/" if "/" in where.inner else "")], "recording"
     if "/" in where.inner:
         return None

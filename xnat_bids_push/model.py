@@ -201,6 +201,8 @@ class Parcel:
     Args:
         xsi_type: the experiment's type; empty for project and subject.
         fields: the experiment's own fields, or the subject's.
+        aside: addresses of dataset files that are not spoken of, because they are not chosen.
+        shared: addresses in `files` that belong to what is not chosen, too.
     """
 
     node: Node
@@ -208,6 +210,8 @@ class Parcel:
     scans: tuple[Scan, ...]
     files: tuple[Placed, ...]
     fields: tuple[Field, ...] = ()
+    aside: frozenset[Address] = frozenset()
+    shared: frozenset[Address] = frozenset()
 
     @property
     def size(self) -> int:

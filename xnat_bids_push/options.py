@@ -6,7 +6,7 @@ A command names the groups that it takes; `flat` shows typer their options one b
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from functools import wraps
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Annotated, get_type_hints
 
 import typer
+
+from xnat_bids_push.errors import ConfigError
 
 Root = Annotated[Path, typer.Argument(help="The BIDS dataset's folder.", show_default=False)]
 Project = Annotated[str, typer.Argument(help="The XNAT project's ID.", show_default=False)]
@@ -57,6 +59,32 @@ class What:
 
 
 @dataclass(frozen=True, slots=True)
+class Which:
+    """Which recordings are taken; what belongs to them goes with them."""
+
+    participant_label: Annotated[
+        list[str] | None,
+        typer.Option(help="Take this participant only, with or without sub-; may be repeated.", show_default=False),
+    ] = None
+    session_label: Annotated[
+        list[str] | None,
+        typer.Option(help="Take this session only, with or without ses-; may be repeated.", show_default=False),
+    ] = None
+    datatype: Annotated[
+        list[str] | None,
+        typer.Option(help="Take recordings of this datatype only; may be repeated.", show_default=False),
+    ] = None
+    suffix: Annotated[
+        list[str] | None,
+        typer.Option(help="Take recordings of this suffix only; may be repeated.", show_default=False),
+    ] = None
+    bids_filter_file: Annotated[
+        Path | None,
+        typer.Option(help="Take recordings that one of this JSON file's queries takes.", show_default=False),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
 class Aim:
     """What a push, or its plan, is to reach."""
 
@@ -82,6 +110,49 @@ class Output:
 
 Jobs = Annotated[int, typer.Option(min=1, max=64, help="How many sessions are sent at a time.")]
 Archive = Annotated[Path | None, typer.Option("--archive", help="The local archive's folder.", show_default=False)]
+
+
+def words(values: Sequence[str] | None, option: str) -> tuple[str, ...]:
+    """The values of a repeated option, each of which may be a list with commas or spaces.
+
+    Raises:
+        ConfigError: a value is empty: it would take everything where something was meant.
+
+    >>> words(["01,02", "03 04"], "--suffix")
+    ('01', '02', '03', '04')
+    """
+    found = [value.replace(",", " ").split() for value in values or ()]
+    if not all(found):
+        raise ConfigError(f"{option} has an empty value: leave the option out to take everything")
+    return tuple(word for words in found for word in words)
+
+
+def spread(arguments: Sequence[str], app: typer.Typer) -> list[str]:
+    """Lists as BIDS Apps take them: ``--suffix T1w T2w`` becomes one option for each value.
+
+    That is so only behind all arguments that have a place of their own: in ``--suffix T1w ROOT PROJECT`` the two are
+    root and project.
+    """
+    group = typer.main.get_command(app)
+    command = group.commands.get(arguments[0]) if isinstance(group, typer.core.TyperGroup) and arguments else None
+    if command is None:
+        return list(arguments)
+    options = {flag: one for one in command.params if one.param_type_name == "option" for flag in one.opts}
+    places = sum(one.param_type_name == "argument" for one in command.params)
+    found, current, waiting = [arguments[0]], "", False
+    for word in arguments[1:]:
+        if waiting:
+            waiting = False
+        elif word.startswith("-"):
+            option = options.get(word)
+            current = word if option is not None and getattr(option, "multiple", False) else ""
+            waiting = option is not None and not getattr(option, "is_flag", False)
+        elif current and not places:
+            found.append(current)
+        else:
+            places, current = places - 1, ""
+        found.append(word)
+    return found
 
 
 def flat(command: Callable[..., None]) -> Callable[..., None]:

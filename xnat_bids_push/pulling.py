@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from xnat_bids_push.archive import Archive
+from xnat_bids_push.choosing import EVERYTHING, Choice, Window, kind_of_scan, look, nothing_taken
 from xnat_bids_push.dataset import CHUNK
 from xnat_bids_push.errors import ArchiveError, ConfigError, MappingError
 from xnat_bids_push.mapping import folder_of, is_manifest, path_of, read_manifest
@@ -51,6 +52,7 @@ def pull(
     out: str | os.PathLike[str],
     *,
     table: Table | None = None,
+    choice: Choice = EVERYTHING,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> Report:
     """Bring a project's BIDS data back into a folder.
@@ -61,32 +63,36 @@ def pull(
         archive: what `connect` gives.
         out: the folder; made if need be. Files that are there and differ are an error, and stay as they are.
         table: the mapping that the data was pushed with.
+        choice: which recordings are fetched.
         on_outcome: told of each node when its files are there.
 
     Raises:
-        ConfigError: the output folder cannot be used.
+        ConfigError: the output folder cannot be used, or the choice names what the project does not have.
         ArchiveError: the server cannot be asked what it has.
     """
-    table = table or default_table()
+    inventory = _inventory(archive, table or default_table(), choice)
     folder = _output(Path(out))
     report = Report(archive.server, archive.project)
-    for outcome in _outcomes(archive, folder, table):
+    for outcome in _outcomes(archive, folder, inventory):
         report.add(outcome)
         if on_outcome is not None:
             on_outcome(outcome)
     return report
 
 
-def _outcomes(archive: Archive, folder: Path, table: Table) -> Iterator[Outcome]:
+def _outcomes(archive: Archive, folder: Path, inventory: _Inventory) -> Iterator[Outcome]:
     """Node by node what became of it; at the end what became of links and empty folders, if not all is well."""
-    empty = True
+    empty, taken = True, False
     with _workplace(folder) as partial:
-        landing = _Landing(folder, partial, table)
-        for holding, download in _holdings(archive, table):
+        landing = _Landing(folder, partial, inventory.table)
+        for lot in _lots(archive, inventory):
             empty = False
-            yield _fetch(holding, download, landing)
+            taken = taken or bool(lot.node.subject)
+            yield _fetch(lot, landing)
     if empty:
         yield Outcome(Node(), (), failure="the project holds nothing that a dataset can have put there")
+    elif inventory.choice and not taken:
+        yield Outcome(Node(), (), failure=nothing_taken(inventory.choice, inventory.recordings))
     yield from _restore_marks(folder, landing.marks)
 
 
@@ -130,27 +136,138 @@ class _Landing:
     taken: set[str] = field(default_factory=set)
 
 
-def _holdings(archive: Archive, table: Table) -> Iterator[tuple[Holding, _Download]]:
-    """Everything that the project holds and our table knows, node by node, and how to get it.
+@dataclass(slots=True)
+class _Inventory:
+    """Who is in a project, as far as the table knows them and the choice may take them.
+
+    Args:
+        folders: the dataset's folder of each subject's label.
+        experiments: by the subject's label, a session's first modality first.
+        recordings: datatype and suffix of all that were seen.
+    """
+
+    table: Table
+    choice: Choice
+    folders: dict[str, str]
+    experiments: dict[str, list[Experiment]]
+    recordings: set[tuple[str, str]] = field(default_factory=set)
+
+
+def _inventory(archive: Archive, table: Table, choice: Choice) -> _Inventory:
+    found = ((label, folder_of(Node(label), table)) for label in archive.subjects())
+    folders = {label: folder.rstrip("/") for label, folder in found if folder is not None}
+    places = (
+        (one, folder_of(Node(one.subject, one.label), table))
+        for one in archive.experiments().values()
+        if one.subject in folders
+    )
+    ours = [(one, folder.rstrip("/")) for one, folder in places if folder is not None]
+    sessions = {folder.partition("/")[2] for one, folder in ours if choice.may_take_subject(folders[one.subject])}
+    there = {"sub": sorted(folders.values()), "ses": sorted(sessions - {""}), "datatype": list(table.datatypes)}
+    faults = list(choice.lacking(there))
+    if faults:
+        raise ConfigError("\n".join(faults))
+    order = list(table.modalities)
+    ours.sort(key=lambda row: (row[1], order.index(row[0].label.rpartition("_")[2])))
+    experiments: dict[str, list[Experiment]] = {
+        label: [] for label, folder in folders.items() if choice.may_take_subject(folder)
+    }
+    for one, folder in ours:
+        if one.subject in experiments and choice.may_take(f"{folder}/", table):
+            experiments[one.subject].append(one)
+    return _Inventory(table, choice, folders, experiments)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What the choice takes of a subject.
+
+    Args:
+        addresses: of the files that are taken.
+        paths: of all files: whether they are taken.
+    """
+
+    window: Window
+    addresses: frozenset[Address]
+    paths: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lot:
+    """What there is to fetch of one node, and how to get it.
+
+    Args:
+        taken: what the choice takes of the node's subject; None if that is everything.
+    """
+
+    holding: Holding
+    download: _Download
+    taken: _Taken | None = None
+
+    @property
+    def node(self) -> Node:
+        return self.holding.node
+
+    def takes(self, address: Address) -> bool:
+        """Whether a file is taken."""
+        return self.taken is None or address in self.taken.addresses
+
+    def takes_mark(self, mark: Mark) -> bool:
+        """Whether what a manifest says of a path is taken."""
+        if self.taken is None:
+            return True
+        path = f"{mark.path}/." if mark.kind is MarkKind.FOLDER else mark.path
+        return self.taken.paths.get(mark.path, self.taken.window.shows_path(path))
+
+    def is_empty(self, table: Table) -> bool:
+        """Whether nothing is taken here."""
+        if self.taken is None or not self.taken.addresses.isdisjoint(self.holding.files):
+            return False
+        return bool(self.node.experiment) or not self.taken.window.shows_path(f"{folder_of(self.node, table)}.")
+
+
+def _lots(archive: Archive, inventory: _Inventory) -> Iterator[_Lot]:
+    """Everything that is to be fetched, node by node.
 
     The order is that in which nodes are the homes of what several could hold: a session's first modality first, and
     the subject last. The first one's copy is the one that a push would look at.
     """
-    yield from _node_holding(archive, Node())
-    order = list(table.modalities)
-    found = ((folder_of(Node(one.subject, one.label), table), one) for one in archive.experiments().values())
-    ours = sorted(
-        ((folder, order.index(one.label.rpartition("_")[2]), one) for folder, one in found if folder is not None),
-        key=lambda row: row[:2],
-    )
-    for start in range(0, len(ours), _BATCH):
-        batch = [one for _, _, one in ours[start : start + _BATCH]]
-        holdings = archive.holdings(batch)
-        for one in batch:
-            yield holdings[one.label], _experiment_download(archive, one)
-    for label in archive.subjects():
-        if folder_of(Node(label), table) is not None:
-            yield from _node_holding(archive, Node(label))
+    yield from (_Lot(*one) for one in _node_holding(archive, Node()))
+    for labels in _batches(inventory.experiments):
+        listed = archive.holdings(one for label in labels for one in inventory.experiments[label])
+        for label in labels:
+            nodes = [(listed[one.label], _experiment_download(archive, one)) for one in inventory.experiments[label]]
+            yield from _subject_lots([*nodes, *_node_holding(archive, Node(label))], inventory, label)
+
+
+def _batches(experiments: Mapping[str, Sequence[Experiment]]) -> Iterator[list[str]]:
+    """Subjects, so many at a time that their experiments are listed together."""
+    batch: list[str] = []
+    number = 0
+    for label, own in experiments.items():
+        if batch and number + len(own) > _BATCH:
+            yield batch
+            batch, number = [], 0
+        batch.append(label)
+        number += len(own)
+    if batch:
+        yield batch
+
+
+def _subject_lots(nodes: Sequence[tuple[Holding, _Download]], inventory: _Inventory, label: str) -> Iterator[_Lot]:
+    if not inventory.choice:
+        yield from (_Lot(*one) for one in nodes)
+        return
+    everything = (address for holding, _ in nodes for address in holding.files)
+    found = ((address, path_of(address, inventory.table)) for address in everything)
+    paths = {address: path for address, path in found if path is not None}
+    window = look(paths.items(), inventory.choice, inventory.table, subject=inventory.folders[label])
+    inventory.recordings |= {kind_of_scan(address.scan) for address in paths if address.scan}
+    addresses = frozenset(address for address, path in paths.items() if window.shows(address, path))
+    shown = {paths[address] for address in addresses}
+    taken = _Taken(window, addresses, {path: path in shown for path in paths.values()})
+    lots = (_Lot(holding, download, taken) for holding, download in nodes)
+    yield from (lot for lot in lots if not lot.is_empty(inventory.table))
 
 
 def _node_holding(archive: Archive, node: Node) -> Iterator[tuple[Holding, _Download]]:
@@ -166,11 +283,13 @@ def _experiment_download(archive: Archive, experiment: Experiment) -> _Download:
 # ------------------------------------------------------------------ one node
 
 
-def _fetch(holding: Holding, download: _Download, landing: _Landing) -> Outcome:
+def _fetch(lot: _Lot, landing: _Landing) -> Outcome:
     """Get one node's files that are not here yet, and collect its manifest's marks."""
-    folder = landing.folder
+    folder, holding = landing.folder, lot.holding
     wanted = {
-        address: path for address, path in _wanted(holding, landing.table) if address.scan or path not in landing.taken
+        address: path
+        for address, path in _wanted(holding, landing.table)
+        if lot.takes(address) and (address.scan or path not in landing.taken)
     }
     landing.taken |= {path for address, path in wanted.items() if not address.scan}
     manifests = [stored for stored in holding.files.values() if is_manifest(stored.address, landing.table)]
@@ -184,9 +303,9 @@ def _fetch(holding: Holding, download: _Download, landing: _Landing) -> Outcome:
     try:
         if missing or manifests:
             with tempfile.TemporaryFile(dir=landing.partial) as target:
-                download(target)
+                lot.download(target)
                 findings |= _unpack(target, holding, missing, wanted, folder)
-                landing.marks += _marks(target, holding, manifests)
+                landing.marks += filter(lot.takes_mark, _marks(target, holding, manifests))
     except (ArchiveError, MappingError, zipfile.BadZipFile, OSError) as error:
         return Outcome(holding.node, tuple(findings.values()), failure=f"could not be fetched: {error}")
     sent = [findings[address] for address in missing]

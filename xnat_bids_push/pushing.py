@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from xnat_bids_push.archive import Archive
+from xnat_bids_push.choosing import Chosen, choose, narrow, nothing_taken
 from xnat_bids_push.dataset import Dataset, md5_of
 from xnat_bids_push.errors import (
     AccessDenied,
@@ -40,8 +41,10 @@ from xnat_bids_push.model import (
     Md5,
     Node,
     NodePlan,
+    Origin,
     Outcome,
     Parcel,
+    Part,
     Placed,
     SendFile,
     SetFields,
@@ -51,7 +54,7 @@ from xnat_bids_push.model import (
 )
 from xnat_bids_push.package import Sent
 from xnat_bids_push.planning import LARGE, Known, plan_node
-from xnat_bids_push.report import Report, count
+from xnat_bids_push.report import Report, Unchosen, count
 
 BATCH = 50
 """Nodes that are planned, sent and proven together."""
@@ -77,6 +80,7 @@ class Survey:
     subjects: int = 0
     files: int = 0
     size: int = 0
+    unchosen: Unchosen = field(default_factory=Unchosen)
 
     @property
     def errors(self) -> tuple[Issue, ...]:
@@ -87,24 +91,39 @@ class Survey:
 def survey(dataset: Dataset) -> Survey:
     """Read all names of a dataset once, and say everything that is wrong with it. No content is read."""
     found = Survey(issues=list(dataset.issues), left_out=list(dataset.left_out))
-    deep = 0
-    for part in dataset.parts():
-        placement = place(part, dataset.table, description=dataset.description)
-        found.issues += part.issues + placement.issues
+    deep = taken = unchosen = 0
+    recordings: set[tuple[str, str]] = set()
+    for part, chosen in placements(dataset):
+        files = [one.file for parcel in chosen.parcels for one in parcel.files if one.origin is Origin.DATASET]
+        found.issues += [issue for issue in part.issues if dataset.choice.may_take(issue.path, dataset.table)]
+        found.issues += chosen.issues
         found.left_out += part.left_out
         found.subjects += bool(part.subject)
-        found.files += len(part.files)
-        found.size += sum(file.size for file in part.files)
+        found.files += len(files)
+        found.size += sum(file.size for file in files)
         deep += sum("/" in file.path for file in part.files)
-        for parcel in placement.parcels:
+        taken += len(files) if part.subject else 0
+        unchosen += chosen.unchosen
+        recordings |= chosen.recordings
+        for parcel in chosen.parcels:
             if parcel.xsi_type:
                 found.types[parcel.xsi_type] += 1
                 found.kinds.setdefault(parcel.xsi_type, set()).add(parcel.node.experiment.rpartition("_")[2])
-    if not deep and not found.subjects:
+    if not deep and not dataset.folders:
         reason = "the dataset is empty: it has no folder sub-*, and no file in any other folder"
         found.issues.append(Issue(Severity.ERROR, str(dataset.root), reason))
+    if dataset.choice and not taken and not found.errors:
+        found.issues.append(Issue(Severity.ERROR, "", nothing_taken(dataset.choice, recordings)))
+    found.unchosen = Unchosen(len(dataset.folders) - len(dataset.subjects), unchosen, dataset.choice.options)
     found.issues.sort(key=lambda issue: (issue.severity, issue.path))
     return found
+
+
+def placements(dataset: Dataset) -> Iterator[tuple[Part, Chosen]]:
+    """Every part of a dataset, and what of it is taken, at its address."""
+    for part in dataset.parts():
+        placement = place(part, dataset.table, description=dataset.description)
+        yield part, choose(placement, dataset.choice, dataset.table, subject=part.subject)
 
 
 def healthy(dataset: Dataset) -> Survey:
@@ -223,7 +242,7 @@ def verify(
 
 
 def _report(archive: Archive, found: Survey) -> Report:
-    return Report(archive.server, archive.project, tuple(found.issues), tuple(found.left_out))
+    return Report(archive.server, archive.project, tuple(found.issues), tuple(found.left_out), found.unchosen)
 
 
 def _add_all(report: Report, outcomes: Iterable[Outcome], on_outcome: OnOutcome | None) -> None:
@@ -236,8 +255,8 @@ def _add_all(report: Report, outcomes: Iterable[Outcome], on_outcome: OnOutcome 
 def batches(dataset: Dataset, *, subjects: bool = False) -> Iterator[list[Parcel]]:
     """All parcels of a dataset, some at a time; with `subjects`, one for each subject, even without files."""
     batch: list[Parcel] = []
-    for part in dataset.parts():
-        parcels = place(part, dataset.table, description=dataset.description).parcels
+    for _, chosen in placements(dataset):
+        parcels = chosen.parcels
         batch += parcels
         if subjects:
             there = {parcel.node for parcel in parcels}
@@ -272,6 +291,7 @@ class Run:
         large: int = LARGE,
     ) -> None:
         self._table = dataset.table
+        self._choice = dataset.choice
         self._archive = archive
         self._jobs = jobs
         self._on_bytes = on_bytes
@@ -302,7 +322,7 @@ class Run:
         return [
             plan_node(
                 parcel,
-                holdings[parcel.node],
+                narrow(holdings[parcel.node], parcel, self._choice, self._table),
                 digest=self._digest,
                 describe=self._describe,
                 table=self._table,
@@ -370,13 +390,13 @@ class Run:
             plans = self._safely_planned(batch)
         return plans
 
-    def compared(self, batch: Sequence[Parcel]) -> Iterator[tuple[Parcel, NodePlan, tuple[Address, ...] | None]]:
-        """Each parcel with its proven plan, and the addresses of all that its node holds; None without a node."""
+    def compared(self, batch: Sequence[Parcel]) -> Iterator[tuple[Parcel, NodePlan, Holding, Holding]]:
+        """Each parcel with its proven plan, all that its node holds, and what of that is spoken of."""
         plans = {one.node: one for one in self.proven(batch)}
         holdings = self._holdings([parcel.node for parcel in batch])
         for parcel in batch:
             holding = holdings[parcel.node]
-            yield parcel, plans[parcel.node], tuple(holding.files) if holding.id else None
+            yield parcel, plans[parcel.node], holding, narrow(holding, parcel, self._choice, self._table)
 
     def _safely_planned(self, batch: Sequence[Parcel]) -> list[NodePlan]:
         """Plans; a file that cannot be read for its digest spoils its own node only."""

@@ -58,11 +58,10 @@ def plan_removal(dataset: Dataset, archive: Archive) -> Iterator[Removal]:
     run = Run(dataset, archive)
     subjects: set[str] = set()
     for batch in batches(dataset):
-        for parcel, plan, stored in run.compared(batch):
-            if stored is None:
-                continue
-            subjects.add(parcel.node.subject)
-            yield _node_removal(parcel, plan, stored, archive)
+        for parcel, plan, holding, spoken in run.compared(batch):
+            if holding.id:
+                subjects.add(parcel.node.subject)
+                yield _node_removal(parcel, plan, Contents(tuple(holding.files), frozenset(spoken.files)), archive)
     for label in sorted(subjects & archive.subjects().keys() - {""}):
         yield Removal(Node(label), (Deletion(Node(label), fields=run.subject_fields(label)),))
 
@@ -105,18 +104,35 @@ def _delete(deletion: Deletion, archive: Archive) -> None:
         archive.delete_subject(deletion.node.subject)
 
 
-def _node_removal(parcel: Parcel, plan: NodePlan, stored: Sequence[Address], archive: Archive) -> Removal:
-    """What goes at one node: all of an experiment, or the resources that are wholly ours."""
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a node holds: all of it, and what of it is spoken of because the filters take it."""
+
+    stored: tuple[Address, ...]
+    spoken: frozenset[Address]
+
+
+def _node_removal(parcel: Parcel, plan: NodePlan, contents: Contents, archive: Archive) -> Removal:
+    """What goes at one node: all of an experiment, or the resources that are wholly ours.
+
+    What is shared with what the filters do not take stays.
+    """
     if plan.obstacle:
         return Removal(parcel.node, (), (plan.obstacle,))
-    proven = {finding.address for finding in plan.findings if finding.state is State.SAME}
-    reasons = [f"{address} is not the dataset's, and stays" for address in stored if address not in proven]
+    proven = {finding.address for finding in plan.findings if finding.state is State.SAME} - parcel.shared
+    spoken = [address for address in contents.stored if address in contents.spoken - parcel.shared]
+    reasons = [f"{address} is not the dataset's, and stays" for address in spoken if address not in proven]
     if parcel.node.experiment:
-        foreign = archive.foreign_contents(parcel.node, {scan.id for scan in parcel.scans})
+        unspoken = {address.scan for address in contents.stored if address not in contents.spoken}
+        foreign = archive.foreign_contents(parcel.node, {scan.id for scan in parcel.scans} | unspoken)
         reasons += [f"{what} is not the dataset's, and stays" for what in foreign]
-        if not reasons:
-            return Removal(parcel.node, (Deletion(parcel.node, files=len(stored)),))
-    return Removal(parcel.node, tuple(_partial_deletions(stored, proven)), tuple(reasons))
+        if not reasons and proven.issuperset(contents.stored):
+            return Removal(parcel.node, (Deletion(parcel.node, files=len(contents.stored)),))
+    deletions = tuple(_partial_deletions(contents.stored, proven))
+    gone = {(one.scan, one.resource) for one in deletions}
+    stuck = [one for one in spoken if one in proven and not {(one.scan, one.resource), (one.scan, "")} & gone]
+    reasons += [f"{address} shares its resource with what is not removed, and stays" for address in stuck]
+    return Removal(parcel.node, deletions, tuple(reasons))
 
 
 def _partial_deletions(stored: Sequence[Address], proven: Set[Address]) -> Iterator[Deletion]:

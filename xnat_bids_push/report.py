@@ -30,6 +30,28 @@ _KEPT = 1000
 """Outcomes that are not done and stay in memory, however many there are; the counts go on."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unchosen:
+    """What the filters did not take, counted.
+
+    Args:
+        files: of the subjects that were looked at.
+        options: the filters' options.
+    """
+
+    subjects: int = 0
+    files: int = 0
+    options: str = ""
+
+    def __str__(self) -> str:
+        counts = ((self.subjects, "participant"), (self.files, "file"))
+        what = ", ".join(count(number, noun) for number, noun in counts if number)
+        return f"{what} not chosen ({self.options})" if what else ""
+
+
+_NOTHING = Unchosen()
+
+
 @dataclass(slots=True)
 class Report:
     """The sum of a run's outcomes. Its size does not grow with the number of sessions that went well.
@@ -39,12 +61,14 @@ class Report:
         project: the project's ID.
         issues: what the dataset's reader had to say.
         left_out: what was not pushed, on purpose.
+        unchosen: what the filters left out.
     """
 
     server: str
     project: str
     issues: tuple[Issue, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    unchosen: Unchosen = _NOTHING
     nodes: int = 0
     files: int = 0
     size: int = 0
@@ -93,6 +117,7 @@ class Report:
             "problems": self.problems,
             "issues": [{"severity": i.severity, "path": i.path, "message": i.message} for i in self.issues],
             "left_out": [{"path": left.path, "reason": left.reason} for left in self.left_out],
+            "unchosen": {"participants": self.unchosen.subjects, "files": self.unchosen.files},
         }
 
 

@@ -92,8 +92,8 @@ class Screen:
 
     # ---------------------------------------------------------------- a plan
 
-    def plan(self, plans: Iterator[NodePlan], archive: Archive) -> bool:
-        """Show what a push would do; whether there is nothing to do."""
+    def plan(self, plans: Iterator[NodePlan], archive: Archive, *, unchosen: str = "") -> bool:
+        """Show what a push would do, and what the filters leave out of it; whether there is nothing to do."""
         settled, states, nodes, size = True, dict.fromkeys(State, 0), 0, 0
         for one in plans:
             nodes += 1
@@ -108,8 +108,12 @@ class Screen:
         if self._json:
             total = {"settled": settled, "nodes": nodes} | {s.name.lower(): n for s, n in states.items()}
             self._print_json({"event": "summary", "bytes_to_send": size} | total)
-        elif settled:
-            self.say(f"Nothing to do: project {archive.project} equals the dataset.")
+            return settled
+        if unchosen:
+            self.note(f"left out: {unchosen}")
+        if settled:
+            what = "has all that was chosen of" if unchosen else "equals"
+            self.say(f"Nothing to do: project {archive.project} {what} the dataset.")
         else:
             self._plan_words(states, size, archive)
         return settled
@@ -207,6 +211,8 @@ class Screen:
             self.note(f"left out: {left.path}: {left.reason}")
         if len(report.left_out) > _MOST:
             self.note(f"… and {len(report.left_out) - _MOST} more left out")
+        if str(report.unchosen):
+            self.note(f"left out: {report.unchosen}")
 
     # ---------------------------------------------------------------- a removal
 
@@ -235,7 +241,7 @@ _ALL_WELL = {
     "push": "Everything is there: {what} in project {project} of {place}, proven by the server's own digests.",
     "verify": "Everything is there: {what} in project {project} of {place}, by the server's own digests.",
     "pull": "Everything is here: {what} from project {project}, each checked against the server's digest.",
-    "remove": "Removed what this dataset had in project {project}.",
+    "remove": "Removed from project {project} what is listed above.",
 }
 
 _NOT_WELL = {
