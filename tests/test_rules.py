@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import tomllib
+from importlib import resources
+from xml.etree.ElementTree import fromstring
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from xnat_bids_push.errors import MappingError
 from xnat_bids_push.model import Field
 from xnat_bids_push.rules import KINDS, Fact, Row, as_number, clean, fields_of, made, read_rules
+from xnat_bids_push.schema import Schema
 from xnat_bids_push.table import default_table
 
 JSON = st.recursive(
@@ -163,3 +166,30 @@ def test_numbers_are_read_from_text_but_not_from_truth() -> None:
     assert as_number(" 3 ") == 3
     assert as_number(None) is None
     assert as_number(False) is None
+
+
+NOT_EVERYWHERE = {"subjectPosition", "readoutSampleSpacing", "echoSpacing", "diffusion/bMax"}
+"""Newer fields of magnetic resonance, which the embedded archive lacks as the XNAT that it follows does."""
+
+
+def test_every_row_leads_to_a_field_of_xnats_data_model() -> None:
+    table = default_table()
+    model = Schema(fromstring(resources.files("xnat_bids_push.server.schema").joinpath("xnat.xsd").read_bytes()))
+    lost = {
+        row.path
+        for group, types in _types_by_group().items()
+        for row in table.rules.rows(group)
+        for xsi_type in types
+        if model.route(xsi_type, row.path.replace("{n}", "1")) is None
+    }
+
+    assert lost == {f"parameters/{path}" for path in NOT_EVERYWHERE}
+
+
+def _types_by_group() -> dict[str, set[str]]:
+    table = default_table()
+    by_group = {group: {group} for group in table.rules.groups if group.startswith("xnat:")}
+    by_group |= {name: {row.scan} for name, row in table.datatypes.items()}
+    by_group["xnat:imageScanData"] = {row.scan for row in table.datatypes.values()}
+    by_group["xnat:imageSessionData"] = {row.session for row in table.modalities.values()}
+    return by_group

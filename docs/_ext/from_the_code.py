@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
@@ -54,8 +55,11 @@ class MappingTable(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """The table, written as Markdown and read as the rest of the page is."""
-        text = resources.files("xnat_bids_push").joinpath("mapping.toml").read_text("utf-8")
-        return _table(self, self.tables[self.arguments[0]](tomllib.loads(text)), source="mapping.toml")
+        return _table(self, self.tables[self.arguments[0]](_mapping()), source="mapping.toml")
+
+
+def _mapping() -> dict[str, Any]:
+    return tomllib.loads(resources.files("xnat_bids_push").joinpath("mapping.toml").read_text("utf-8"))
 
 
 class PageTable(SphinxDirective):
@@ -159,7 +163,34 @@ def _numbers(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number:,} {word}" for word, number in counts.items())
 
 
-MappingTable.tables |= {"datatypes": _datatypes, "companions": _companions, "trees": _trees}
+def _fields(group: str, table: Mapping[str, Any]) -> Iterator[Row]:
+    yield "field", "from", "as"
+    for path, row in table["fields"][group].items():
+        if path != "like":
+            needs = f", if there is {_code(*_list(row['needs']))}" if "needs" in row else ""
+            source = ", else ".join(_code(key) for key in _list(row["from"])) if "from" in row else _code(row["is"])
+            yield _code(path), source + needs, _conversion(row)
+
+
+def _conversion(row: Mapping[str, Any]) -> str:
+    times = f" × {row['times']}" if "times" in row else ""
+    kind = "" if "is" in row else str(row.get("as", "text"))
+    return kind + times
+
+
+def _list(words: str | list[str]) -> list[str]:
+    return [words] if isinstance(words, str) else words
+
+
+def _words(table: Mapping[str, Any]) -> Iterator[Row]:
+    yield "field", "XNAT's word", "for"
+    for name, row in table["words"].items():
+        for word, written in row.items():
+            yield _code(name), _code(word), _code(*_list(written))
+
+
+MappingTable.tables |= {"datatypes": _datatypes, "companions": _companions, "trees": _trees, "words": _words}
+MappingTable.tables |= {f"fields/{group}": partial(_fields, group) for group in _mapping()["fields"]}
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
