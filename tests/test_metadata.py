@@ -273,6 +273,30 @@ def test_marks_and_older_encodings_are_understood(tmp_path: Path) -> None:
     assert merged(recording) == {"InstitutionName": "Köln"}
 
 
+def test_a_sidecar_whose_content_is_absent_is_warned_of(tmp_path: Path) -> None:
+    root = write(tmp_path, {"sub-01/anat/sub-01_T1w.nii": ""})
+    (root / "T1w.json").symlink_to("../.git/annex/objects/nothing")
+    dataset = read(root)
+    metadata = Metadata(dataset)
+
+    for parcel in parcels(dataset):
+        metadata.recordings(parcel)
+
+    assert [issue.path for issue in metadata.issues] == ["T1w.json", "sub-01/anat/sub-01_T1w.nii"]
+
+
+def test_issues_are_bounded_and_none_is_lost_count_of(tmp_path: Path) -> None:
+    metadata = Metadata(read(write(tmp_path, {})))
+
+    for number in range(1500):
+        metadata.warn(f"{number}.json", "is empty")
+        metadata.warn("0.json", "is empty")
+
+    *first, last = metadata.issues
+    assert len(first) == 1000
+    assert last.message.startswith("500 more files")
+
+
 def test_a_hundred_thousand_participants_take_a_few_megabytes() -> None:
     text = "participant_id\tage\tsex\n" + "".join(f"sub-{number:06}\t{number % 90}\tF\n" for number in range(100_000))
 

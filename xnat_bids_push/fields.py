@@ -477,7 +477,8 @@ def _measures(person: Person) -> Iterator[tuple[str, Fact]]:
 _Understood = tuple[Fact | None, str]
 """A fact, and a note if the value was not what BIDS expects."""
 
-_IN_A_YEAR = {"month": 12, "week": 365.25 / 7, "day": 365.25}
+_IN_A_YEAR = {"": 1, "y": 1, "yr": 1, "year": 1, "mo": 12, "month": 12, "w": 52.1775, "wk": 52.1775, "week": 52.1775}
+_IN_A_YEAR |= {"d": 365.25, "day": 365.25}
 _AND_OLDER = re.compile(r"(\d+(?:\.\d+)?) *\+")
 
 
@@ -486,13 +487,15 @@ def _age(person: Person) -> _Understood:
     fact = person.row.get("age")
     if fact is None:
         return None, ""
-    text = str(fact.value)
+    text, units = str(fact.value), person.units("age")
     older = _AND_OLDER.fullmatch(text)
     number = as_number(older[1] if older else text)
+    in_a_year = _IN_A_YEAR.get(re.split(r"[^a-z]", units.casefold(), maxsplit=1)[0].removesuffix("s"))
     if number is None or number < 0:
         return None, f"the age {text!r} is no number, and is not sent"
-    years = number / _IN_A_YEAR.get(person.units("age").casefold().removesuffix("s"), 1)
-    return Fact(years, fact.source), f"the age {text!r} is sent as {older[1]}" if older else ""
+    if in_a_year is None:
+        return None, f"the age {text!r} is in an unknown unit, {units!r}, and is not sent"
+    return Fact(number / in_a_year, fact.source), f"the age {text!r} is sent as {older[1]}" if older else ""
 
 
 def _in_words(person: Person, columns: Iterable[str], words: Mapping[str, tuple[str, ...]]) -> _Understood:

@@ -26,6 +26,9 @@ from xnat_bids_push.rules import Fact, Facts
 Warn = Callable[[str, str], None]
 """Takes the path of a file, and what is wrong with it."""
 
+_MOST = 1000
+"""Issues that are remembered one by one: a bound, should nothing of a large dataset be readable."""
+
 
 class Metadata:
     """The metadata of one dataset."""
@@ -34,18 +37,27 @@ class Metadata:
         self._dataset = dataset
         self._lock = RLock()
         self._issues: dict[Issue, None] = {}
+        self._others = 0
         self._root = _Folder(dataset.root, "", self.warn)
 
     @property
     def issues(self) -> tuple[Issue, ...]:
         """What was wrong with what was read so far."""
         with self._lock:
-            return tuple(self._issues)
+            issues = tuple(self._issues)
+            if self._others:
+                message = f"{self._others:,} more files have metadata that XNAT gets no fields from"
+                issues += (Issue(Severity.WARNING, "", message),)
+            return issues
 
     def warn(self, path: str, message: str) -> None:
         """Note something odd, once."""
+        issue = Issue(Severity.WARNING, path, message)
         with self._lock:
-            self._issues[Issue(Severity.WARNING, path, message)] = None
+            if len(self._issues) < _MOST:
+                self._issues[issue] = None
+            elif issue not in self._issues:
+                self._others += 1
 
     def recordings(self, parcel: Parcel) -> tuple[Recording, ...]:
         """What there is to know of each scan of an experiment."""
@@ -299,6 +311,8 @@ class _Folder:
         try:
             content = (self._root / self._full(name)).read_bytes()
         except FileNotFoundError:
+            if (self._root / self._full(name)).is_symlink():
+                self._warn(self._full(name), "is a link to nothing here: XNAT gets no fields from it")
             return None
         except OSError as error:
             self._warn(self._full(name), f"cannot be read: {error.strerror}")
