@@ -21,7 +21,7 @@ LAYERS = (
     {"rules", "table", "mapping", "choosing", "fields", "planning", "report", "schema", "documents", "fitting"},
     {"dataset", "archive", "package", "config", "headers", "metadata"},
     {"connecting", "describing", "pushing", "serving"},
-    {"pulling", "removing"},
+    {"pulling", "removing", "explaining"},
     {"cli", "options", "pytest_plugin", "ui"},
 )
 """What a module may import lies in its own layer or in one before it."""

@@ -21,6 +21,7 @@ from xnat_bids_push.options import (
     Output,
     Project,
     Root,
+    Told,
     Validation,
     What,
     Where,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from xnat_bids_push.choosing import Choice, Query
     from xnat_bids_push.config import Settings
     from xnat_bids_push.dataset import Dataset
+    from xnat_bids_push.model import Experiment
     from xnat_bids_push.report import Report
     from xnat_bids_push.ui import Screen
 
@@ -75,7 +77,16 @@ def _options(
 @app.command()
 @flat
 def push(
-    root: Root, project: Project, where: Where, what: What, which: Which, aim: Aim, *, jobs: Jobs = 4, output: Output
+    root: Root,
+    project: Project,
+    where: Where,
+    what: What,
+    which: Which,
+    aim: Aim,
+    told: Told,
+    *,
+    jobs: Jobs = 4,
+    output: Output,
 ) -> None:
     """Push a dataset into a project, and prove that it arrived. To go on after an interruption, push again."""
     from xnat_bids_push import pushing
@@ -92,6 +103,7 @@ def push(
             opened,
             found=found,
             jobs=jobs,
+            telling=told.telling(),
             update_fields=aim.update_fields,
             on_outcome=screen.outcome,
             on_bytes=screen.sent,
@@ -101,7 +113,9 @@ def push(
 
 @app.command()
 @flat
-def plan(root: Root, project: Project, where: Where, what: What, which: Which, aim: Aim, output: Output) -> None:
+def plan(
+    root: Root, project: Project, where: Where, what: What, which: Which, aim: Aim, told: Told, output: Output
+) -> None:
     """Show what a push would do; change nothing. Exit code 0 if there is nothing to do, else 1."""
     from xnat_bids_push import pushing
     from xnat_bids_push.connecting import Access, open_settings
@@ -113,7 +127,7 @@ def plan(root: Root, project: Project, where: Where, what: What, which: Which, a
     access = Access.PRETEND if aim.create_project or not settings.server else Access.EXISTING
     with open_settings(settings, project, access) as opened:
         pushing.check(dataset, opened, found)
-        plans = pushing.plan(dataset, opened, update_fields=aim.update_fields)
+        plans = pushing.plan(dataset, opened, telling=told.telling(), update_fields=aim.update_fields)
         settled = screen.plan(plans, opened, unchosen=str(found.unchosen))
     raise typer.Exit(OK if settled else DIFFERS)
 
@@ -163,6 +177,7 @@ def remove(
     where: Where,
     what: What,
     which: Which,
+    told: Told,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     output: Output,
@@ -175,12 +190,47 @@ def remove(
     dataset = _read(root, what, which)
     settings = _settings(screen, where, root)
     with open_settings(settings, project) as opened:
-        removals = list(removing.plan_removal(dataset, opened))
+        removals = list(removing.plan_removal(dataset, opened, telling=told.telling()))
         number = screen.removal(removals)
         if number and not yes:
             _confirm(f"Delete this from project {opened.project} at {opened.server}?")
         report = removing.remove(removals, opened, on_outcome=screen.outcome)
     _finish(screen, report, "remove", settings)
+
+
+@app.command()
+@flat
+def explain(
+    targets: Annotated[
+        list[str], typer.Argument(help="Files or folders of a dataset, or addresses in XNAT.", show_default=False)
+    ],
+    root: Annotated[
+        Path | None, typer.Option(help="The dataset; else the one that the paths lie in.", show_default=False)
+    ] = None,
+    project: Annotated[
+        str, typer.Option(help="The project, where an experiment is named by its ID.", show_default=False)
+    ] = "",
+    *,
+    where: Where,
+    told: Told,
+    output: Output,
+) -> None:
+    """Tell why a file lives where it lives: the rule, the address, XNAT's fields and where each value comes from."""
+    from xnat_bids_push import explaining
+    from xnat_bids_push.connecting import open_settings
+    from xnat_bids_push.dataset import Selection, read
+    from xnat_bids_push.describing import Describer
+
+    screen = _screen(output)
+    found = root or explaining.root_of(targets)
+    dataset = read(found, selection=Selection(("all",), sourcedata=True), validate=False)
+    experiments: tuple[Experiment, ...] = ()
+    if project and any(explaining.is_uri(text) for text in targets):
+        with open_settings(_settings(screen, where), project) as opened:
+            experiments = tuple(opened.experiments().values())
+    asked = [explaining.target_of(text, dataset.root, experiments) for text in targets]
+    for explanation in explaining.explain(dataset, asked, describe=Describer(dataset, told.telling())):
+        screen.explanation(explanation, explaining.uri_of(explanation, project or "PROJECT"))
 
 
 @app.command()

@@ -405,3 +405,26 @@ class Outcome:
     def done(self) -> bool:
         """Whether the archive was seen to equal the dataset here."""
         return not self.failure and all(finding.state is State.SAME for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What is to be said of one file.
+
+    Args:
+        path: relative to the dataset's root.
+        address: where it lives in XNAT; None if it is not pushed.
+        rule: why there, or why not at all.
+        xsi_type: the experiment's type; empty for subject and project.
+        scan: the scan that the file belongs to, with its fields.
+        fields: the experiment's or the subject's own fields.
+        subject_fields: those of the experiment's subject.
+    """
+
+    path: str
+    address: Address | None
+    rule: str
+    xsi_type: str = ""
+    scan: Scan | None = None
+    fields: tuple[Field, ...] = ()
+    subject_fields: tuple[Field, ...] = ()

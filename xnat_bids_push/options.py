@@ -16,6 +16,7 @@ from typing import Annotated, get_type_hints
 import typer
 
 from xnat_bids_push.errors import ConfigError
+from xnat_bids_push.fields import Dates, Telling
 
 Root = Annotated[Path, typer.Argument(help="The BIDS dataset's folder.", show_default=False)]
 Project = Annotated[str, typer.Argument(help="The XNAT project's ID.", show_default=False)]
@@ -98,6 +99,30 @@ class Aim:
             help="Also set XNAT's fields of what exists, where they differ; without, curators' edits stay.",
         ),
     ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What XNAT's own fields tell."""
+
+    no_demographics: Annotated[
+        bool, typer.Option("--no-demographics", help="Keep age, sex and the like of participants.tsv out of fields.")
+    ] = False
+    dates: Annotated[
+        Dates, typer.Option(help="Which dates become fields: none, only those shifted to before 1925, or all.")
+    ] = Dates.ALL
+    all_metadata: Annotated[
+        bool, typer.Option("--all-metadata", help="Every single value of a sidecar becomes an additional parameter.")
+    ] = False
+    participant_fields: Annotated[
+        str,
+        typer.Option(help="Columns of participants.tsv that become fields of the subject: a,b,c", show_default=False),
+    ] = ""
+
+    def telling(self) -> Telling:
+        """The same in the words of the core."""
+        columns = tuple(filter(None, self.participant_fields.split(",")))
+        return Telling(not self.no_demographics, self.dates, self.all_metadata, columns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,15 @@ from dataclasses import dataclass, field, replace
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.choosing import Chosen, choose, narrow, nothing_taken
 from xnat_bids_push.dataset import Dataset, md5_of
+from xnat_bids_push.describing import Describer
 from xnat_bids_push.errors import (
     AccessDenied,
     ArchiveError,
     DatasetError,
     Unavailable,
 )
-from xnat_bids_push.fitting import Fitted, Untold
+from xnat_bids_push.fields import Telling
+from xnat_bids_push.fitting import Fitted
 from xnat_bids_push.mapping import place
 from xnat_bids_push.model import (
     Address,
@@ -175,9 +177,11 @@ def _unregistered(found: Survey, archive: Archive) -> Iterator[Issue]:
 # ------------------------------------------------------------------ the verbs
 
 
-def plan(dataset: Dataset, archive: Archive, *, update_fields: bool = False) -> Iterator[NodePlan]:
+def plan(
+    dataset: Dataset, archive: Archive, *, telling: Telling | None = None, update_fields: bool = False
+) -> Iterator[NodePlan]:
     """What a push would do, node by node; with `update_fields` to fields of what exists, too. Changes nothing."""
-    run = Run(dataset, archive, update_fields=update_fields)
+    run = Run(dataset, archive, telling=telling, update_fields=update_fields)
     for batch in batches(dataset, subjects=update_fields):
         yield from run.plan(batch)
 
@@ -188,6 +192,7 @@ def push(
     *,
     found: Survey | None = None,
     jobs: int = 4,
+    telling: Telling | None = None,
     update_fields: bool = False,
     on_outcome: OnOutcome | None = None,
     on_bytes: OnBytes | None = None,
@@ -203,6 +208,7 @@ def push(
         archive: what `connect` gives.
         found: the dataset's survey, if it is at hand.
         jobs: how many nodes are sent at a time.
+        telling: what XNAT's fields tell of people, and how much.
         update_fields: whether fields of what exists are set, too, where they differ from the dataset's. Without, only
             what is made is given fields, and what curators wrote since stays.
         on_outcome: told of each node when it is settled or given up.
@@ -214,7 +220,7 @@ def push(
         ArchiveError: the server cannot be asked what it has.
     """
     found = check(dataset, archive, found)
-    run = Run(dataset, archive, jobs=jobs, update_fields=update_fields, on_bytes=on_bytes, pause=pause)
+    run = Run(dataset, archive, jobs=jobs, telling=telling, update_fields=update_fields, on_bytes=on_bytes, pause=pause)
     report = _report(archive, found)
     for batch in batches(dataset, subjects=update_fields):
         _add_all(report, run.settle(batch), on_outcome)
@@ -285,6 +291,7 @@ class Run:
         archive: Archive,
         *,
         jobs: int = 1,
+        telling: Telling | None = None,
         update_fields: bool = False,
         on_bytes: OnBytes | None = None,
         pause: float = 1.0,
@@ -298,7 +305,8 @@ class Run:
         self._pause = pause
         self._large = large
         self._stop = threading.Event()
-        self._describe = Fitted(Untold(), archive.schema)
+        self._describer = Describer(dataset, telling)
+        self._describe = Fitted(self._describer, archive.schema)
         self._update_fields = update_fields
         self._sent: Sent = {}
         self._hidden: set[Address] = set()
@@ -307,6 +315,7 @@ class Run:
 
     def issues(self) -> Iterator[Issue]:
         """What could not be told in XNAT's fields."""
+        yield from self._describer.issues
         yield from self._describe.issues()
 
     def subject_fields(self, label: str) -> tuple[Field, ...]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.dataset import Dataset
 from xnat_bids_push.errors import AccessDenied, ArchiveError
+from xnat_bids_push.fields import Telling
 from xnat_bids_push.model import Address, Field, Node, NodePlan, Outcome, Parcel, State
 from xnat_bids_push.pushing import Run, batches, healthy
 from xnat_bids_push.report import Report
@@ -47,15 +48,20 @@ class Removal:
     kept: tuple[str, ...] = ()
 
 
-def plan_removal(dataset: Dataset, archive: Archive) -> Iterator[Removal]:
+def plan_removal(dataset: Dataset, archive: Archive, *, telling: Telling | None = None) -> Iterator[Removal]:
     """What `remove` would delete, node by node; experiments before their subjects. Deletes nothing.
+
+    Args:
+        dataset: what was pushed.
+        archive: where to.
+        telling: as it was for the push: a subject with other fields than these stays.
 
     Raises:
         DatasetError: the dataset cannot be read.
         ArchiveError: the server cannot be asked what it has.
     """
     healthy(dataset)
-    run = Run(dataset, archive)
+    run = Run(dataset, archive, telling=telling)
     subjects: set[str] = set()
     for batch in batches(dataset):
         for parcel, plan, holding, spoken in run.compared(batch):

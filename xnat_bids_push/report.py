@@ -10,6 +10,7 @@ from dataclasses import field as made_of
 from xnat_bids_push.model import (
     CreateScans,
     CreateSubject,
+    Explanation,
     Field,
     FillResource,
     Finding,
@@ -169,6 +170,26 @@ def step_fields(step: Step) -> tuple[Field, ...]:
             return fields
         case FillResource() | SendFile():
             return ()
+
+
+def explanation_json(one: Explanation, uri: str) -> dict[str, object]:
+    """An explanation as a JSON object."""
+    node = one.address.node if one.address else Node()
+    return {
+        "path": one.path,
+        "rule": one.rule,
+        "uri": uri,
+        "subject": node.subject,
+        "experiment": node.experiment,
+        "xsi_type": one.xsi_type,
+        "scan": one.scan.id if one.scan else "",
+        "scan_xsi_type": one.scan.xsi_type if one.scan else "",
+        "scan_type": one.scan.type if one.scan else "",
+        "resource": one.address.resource if one.address else "",
+        "scan_fields": [field_json(field) for field in one.scan.fields] if one.scan else [],
+        "fields": [field_json(field) for field in one.fields],
+        "subject_fields": [field_json(field) for field in one.subject_fields],
+    }
 
 
 def field_json(field: Field) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from xnat_bids_push.model import (
 from xnat_bids_push.report import (
     Report,
     count,
+    explanation_json,
     human_size,
     kind_of,
     outcome_json,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from xnat_bids_push.archive import Archive
+    from xnat_bids_push.model import Explanation, Field
     from xnat_bids_push.pushing import Survey
     from xnat_bids_push.removing import Removal
 
@@ -57,6 +60,7 @@ class Screen:
         self._progress: Progress | None = None
         self._bytes: TaskID | None = None
         self._problems = 0
+        self._fields_shown: deque[tuple[Field, ...]] = deque(maxlen=3)
 
     # ---------------------------------------------------------------- words
 
@@ -214,6 +218,39 @@ class Screen:
         if str(report.unchosen):
             self.note(f"left out: {report.unchosen}")
 
+    # ---------------------------------------------------------------- an explanation
+
+    def explanation(self, one: Explanation, uri: str) -> None:
+        """Show why a file lives where it lives."""
+        if self._json:
+            self._print_json({"event": "explanation"} | explanation_json(one, uri))
+            return
+        self._out.print(f"[bold]{escape(_plain(one.path))}[/]")
+        lines = [("rule", one.rule)]
+        if one.address is not None:
+            lines += [(kind, word) for kind, word in _places(one) if word]
+            lines.append(("address", uri))
+        for name, value in lines:
+            self._out.print(f"  {name:11}{escape(_plain(value))}")
+        if one.scan:
+            self._fields("scan's fields", one.scan.fields)
+        if one.address:
+            self._fields(f"{kind_of(one.address.node)}'s fields", one.fields)
+        self._fields("subject's fields", one.subject_fields)
+
+    def _fields(self, title: str, fields: tuple[Field, ...]) -> None:
+        if not fields:
+            return
+        if fields in self._fields_shown:
+            self._out.print(f"  {title}: as above")
+            return
+        self._fields_shown.append(fields)
+        self._out.print(f"  {title}")
+        width = max(len(f"{field.path} = {field.value}") for field in fields)
+        for field in fields:
+            text = f"{field.path} = {field.value}"
+            self._out.print(f"    {escape(_plain(f'{text:{min(width, 60)}}  {field.source}'))}")
+
     # ---------------------------------------------------------------- a removal
 
     def removal(self, removals: list[Removal]) -> int:
@@ -235,6 +272,18 @@ class Screen:
     def _print_json(self, content: dict[str, object]) -> None:
         sys.stdout.write(json.dumps(content, default=str) + "\n")
         sys.stdout.flush()
+
+
+def _places(one: Explanation) -> Iterator[tuple[str, str]]:
+    """The nouns of an address, one by one."""
+    if one.address is None:
+        return
+    node, scan = one.address.node, one.scan
+    yield "subject", node.subject
+    yield "experiment", f"{node.experiment} ({one.xsi_type})" if node.experiment else ""
+    yield "scan", f"{scan.id} ({scan.xsi_type}), type {scan.type}" if scan else ""
+    yield "resource", one.address.resource
+    yield "file", one.address.name
 
 
 _ALL_WELL = {
