@@ -28,7 +28,7 @@ from xnat_bids_push.server import LocalServer
 
 CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"
-FOLLOWED = ["howto/choose.md", "howto/undo.md", "reference/api.md", "reference/exit-codes.md"]
+FOLLOWED = ["howto/choose.md", "howto/mapping-file.md", "howto/undo.md", "reference/api.md", "reference/exit-codes.md"]
 PAGES = ["tutorial.md", "howto/real-xnat.md", *FOLLOWED]
 
 PASSWORD = "the-password"

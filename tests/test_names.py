@@ -13,6 +13,7 @@ from xnat_bids_push.names import (
     BidsName,
     escape,
     from_label,
+    from_value,
     hide,
     is_plain,
     is_session,
@@ -153,6 +154,7 @@ def test_a_label_is_valid_and_can_be_turned_back(entities: Entities, before: lis
 
     assert re.fullmatch(r"[A-Za-z0-9_-]+", to_label(words))
     assert from_label(to_label(words)) == words
+    assert [from_value(to_label(value)) for _, value in entities] == [value for _, value in entities]
 
 
 @CALM

@@ -18,8 +18,20 @@ ROOT = Path(xnat_bids_push.__file__).parent
 
 LAYERS = (
     {"errors", "model", "names"},
-    {"rules", "table", "mapping", "choosing", "fields", "planning", "report", "schema", "documents", "fitting"},
-    {"dataset", "archive", "package", "config", "headers", "metadata"},
+    {
+        "labels",
+        "rules",
+        "table",
+        "mapping",
+        "choosing",
+        "fields",
+        "planning",
+        "report",
+        "schema",
+        "documents",
+        "fitting",
+    },
+    {"dataset", "archive", "package", "config", "headers", "metadata", "tailoring"},
     {"connecting", "describing", "pushing", "serving"},
     {"pulling", "removing", "explaining"},
     {"cli", "options", "pytest_plugin", "ui"},
@@ -34,6 +46,7 @@ DOORS = {
     "rich": {"ui"},
     "typer": {"cli", "options"},
     "platformdirs": {"config"},
+    "jsonschema": {"tailoring"},
     "pytest": {"pytest_plugin"},
     "h5py": {"headers"},
 }

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from xnat_bids_push.pushing import plan, push, verify
     from xnat_bids_push.removing import plan_removal, remove
     from xnat_bids_push.report import Report
+    from xnat_bids_push.tailoring import mapping_table
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,7 @@ __all__ = [
     "XnatBidsError",
     "__version__",
     "connect",
+    "mapping_table",
     "plan",
     "plan_removal",
     "pull",
@@ -61,6 +63,7 @@ _HOMES = {
     "plan_removal": "removing",
     "remove": "removing",
     "Report": "report",
+    "mapping_table": "tailoring",
 }
 
 

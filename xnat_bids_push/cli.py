@@ -19,8 +19,10 @@ from xnat_bids_push.options import (
     Archive,
     Jobs,
     Output,
+    Placing,
     Project,
     Root,
+    Sessions,
     Told,
     Validation,
     What,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from xnat_bids_push.dataset import Dataset
     from xnat_bids_push.model import Experiment
     from xnat_bids_push.report import Report
+    from xnat_bids_push.table import Table
     from xnat_bids_push.ui import Screen
 
 OK, DIFFERS, USAGE, BAD_DATASET, DENIED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
@@ -82,6 +85,8 @@ def push(
     where: Where,
     what: What,
     which: Which,
+    placing: Placing,
+    sessions: Sessions,
     aim: Aim,
     told: Told,
     *,
@@ -93,7 +98,7 @@ def push(
     from xnat_bids_push.connecting import Access, open_settings
 
     screen = _screen(output)
-    dataset = _read(root, what, which)
+    dataset = _read(root, what, which, placing, sessions)
     found = pushing.healthy(dataset)
     settings = _settings(screen, where, root)
     access = Access.CREATE if aim.create_project or not settings.server else Access.EXISTING
@@ -114,33 +119,50 @@ def push(
 @app.command()
 @flat
 def plan(
-    root: Root, project: Project, where: Where, what: What, which: Which, aim: Aim, told: Told, output: Output
+    root: Root,
+    project: Project,
+    where: Where,
+    what: What,
+    which: Which,
+    placing: Placing,
+    sessions: Sessions,
+    aim: Aim,
+    told: Told,
+    output: Output,
 ) -> None:
     """Show what a push would do; change nothing. Exit code 0 if there is nothing to do, else 1."""
     from xnat_bids_push import pushing
     from xnat_bids_push.connecting import Access, open_settings
 
     screen = _screen(output)
-    dataset = _read(root, what, which)
+    dataset = _read(root, what, which, placing, sessions)
     found = pushing.healthy(dataset)
     settings = _settings(screen, where, root)
     access = Access.PRETEND if aim.create_project or not settings.server else Access.EXISTING
     with open_settings(settings, project, access) as opened:
-        pushing.check(dataset, opened, found)
-        plans = pushing.plan(dataset, opened, telling=told.telling(), update_fields=aim.update_fields)
+        plans = pushing.plan(dataset, opened, found=found, telling=told.telling(), update_fields=aim.update_fields)
         settled = screen.plan(plans, opened, unchosen=str(found.unchosen))
     raise typer.Exit(OK if settled else DIFFERS)
 
 
 @app.command()
 @flat
-def verify(root: Root, project: Project, where: Where, what: What, which: Which, output: Output) -> None:
+def verify(
+    root: Root,
+    project: Project,
+    where: Where,
+    what: What,
+    which: Which,
+    placing: Placing,
+    sessions: Sessions,
+    output: Output,
+) -> None:
     """Tell whether the archive equals the dataset, by the server's own listing and digests."""
     from xnat_bids_push import pushing
     from xnat_bids_push.connecting import open_settings
 
     screen = _screen(output)
-    dataset = _read(root, what, which)
+    dataset = _read(root, what, which, placing, sessions)
     found = pushing.healthy(dataset)
     settings = _settings(screen, where, root)
     with open_settings(settings, project) as opened:
@@ -155,6 +177,7 @@ def pull(
     out: Annotated[Path, typer.Argument(help="The folder to bring the dataset back into.", show_default=False)],
     where: Where,
     which: Which,
+    placing: Placing,
     output: Output,
 ) -> None:
     """Bring a project's BIDS data back into a folder, byte for byte. To go on after an interruption, pull again."""
@@ -162,10 +185,10 @@ def pull(
     from xnat_bids_push.connecting import open_settings
 
     screen = _screen(output)
-    choice = _choice(which)
+    choice, table = _choice(which), _table(placing)
     settings = _settings(screen, where)
     with open_settings(settings, project) as opened:
-        report = pulling.pull(opened, out, choice=choice, on_outcome=screen.outcome)
+        report = pulling.pull(opened, out, table=table, choice=choice, on_outcome=screen.outcome)
     _finish(screen, report, "pull", settings)
 
 
@@ -177,6 +200,8 @@ def remove(
     where: Where,
     what: What,
     which: Which,
+    placing: Placing,
+    sessions: Sessions,
     told: Told,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -187,7 +212,7 @@ def remove(
     from xnat_bids_push.connecting import open_settings
 
     screen = _screen(output)
-    dataset = _read(root, what, which)
+    dataset = _read(root, what, which, placing, sessions)
     settings = _settings(screen, where, root)
     with open_settings(settings, project) as opened:
         removals = list(removing.plan_removal(dataset, opened, telling=told.telling()))
@@ -212,6 +237,8 @@ def explain(
     ] = "",
     *,
     where: Where,
+    placing: Placing,
+    sessions: Sessions,
     told: Told,
     output: Output,
 ) -> None:
@@ -223,7 +250,8 @@ def explain(
 
     screen = _screen(output)
     found = root or explaining.root_of(targets)
-    dataset = read(found, selection=Selection(("all",), sourcedata=True), validate=False)
+    selection, table = Selection(("all",), sourcedata=True), _table(placing, sessions)
+    dataset = read(found, selection=selection, table=table, validate=False)
     experiments: tuple[Experiment, ...] = ()
     if project and any(explaining.is_uri(text) for text in targets):
         with open_settings(_settings(screen, where), project) as opened:
@@ -297,12 +325,24 @@ def _screen(output: Output) -> Screen:
     return Screen(as_json=output.as_json, quiet=output.quiet)
 
 
-def _read(root: Path, what: What, which: Which) -> Dataset:
+def _read(root: Path, what: What, which: Which, placing: Placing, sessions: Sessions) -> Dataset:
     from xnat_bids_push.dataset import Selection, read
 
     names = tuple(name for text in what.derivatives or () for name in text.split(",") if name)
     selection = Selection(names, what.sourcedata, _choice(which))
-    return read(root, selection=selection, validate=what.validation is Validation.REQUIRE)
+    table = _table(placing, sessions)
+    return read(root, selection=selection, table=table, validate=what.validation is Validation.REQUIRE)
+
+
+def _table(placing: Placing, sessions: Sessions | None = None) -> Table:
+    from xnat_bids_push.tailoring import mapping_table
+
+    sessions = sessions or Sessions()
+    return mapping_table(
+        placing.mapping,
+        session_types=sessions.session_type or (),
+        one_experiment_per_session=sessions.one_experiment_per_session,
+    )
 
 
 def _choice(which: Which) -> Choice:

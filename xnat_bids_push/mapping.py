@@ -8,12 +8,12 @@ root-relative path and the table alone.
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from xnat_bids_push.errors import MappingError
+from xnat_bids_push.labels import Portion
 from xnat_bids_push.model import (
     Address,
     BidsFile,
@@ -104,18 +104,6 @@ def spot(path: str, table: Table) -> Spot:
     return Spot(first, session, datatype, "", below)
 
 
-def experiment_label(subject: str, session: str, modality: str) -> str:
-    """The label of an experiment.
-
-    >>> experiment_label("sub-01", "ses-a", "MR")
-    'sub-01_ses-a_MR'
-    """
-    return "_".join(to_label(word) for word in (subject, session, modality) if word)
-
-
-_EXPERIMENT = re.compile(r"(sub-[A-Za-z0-9-]+)(?:_(ses-[A-Za-z0-9-]+))?_([A-Z]+)")
-
-
 def folder_of(node: Node, table: Table) -> str | None:
     """The dataset's folder that a node holds, with "/" at its end; None if the label is not one of ours.
 
@@ -125,15 +113,13 @@ def folder_of(node: Node, table: Table) -> str | None:
     """
     if not node.subject:
         return ""
-    subject = from_label(node.subject)
-    if not is_subject(subject):
+    subject = table.naming.subject_folder(node.subject)
+    if subject is None or not node.experiment:
+        return f"{subject}/" if subject else None
+    portion = table.naming.portion(node.experiment)
+    if portion is None or portion.subject != subject:
         return None
-    if not node.experiment:
-        return f"{subject}/"
-    match = _EXPERIMENT.fullmatch(node.experiment)
-    if match is None or match[1] != node.subject or match[3] not in table.modalities:
-        return None
-    return f"{subject}/{from_label(match[2])}/" if match[2] else f"{subject}/"
+    return f"{subject}/{portion.session}/" if portion.session else f"{subject}/"
 
 
 # ------------------------------------------------------------------ placing
@@ -271,12 +257,12 @@ def _node(where: Spot, homes: Mapping[tuple[str, str], str], table: Table) -> No
     """The node for what lies at a spot: its modality's experiment, else the session's first, else the subject."""
     if not where.subject:
         return Node()
-    subject = to_label(where.subject)
+    subject = table.naming.subject_label(where.subject)
     home = homes.get((where.subject, where.session))
     modality = table.datatypes[where.datatype].modality if where.datatype else home
     if modality is None:
         return Node(subject)
-    return Node(subject, experiment_label(where.subject, where.session, modality))
+    return Node(subject, table.naming.experiment_label(Portion(where.subject, where.session, modality)))
 
 
 def _place_file(
@@ -398,14 +384,17 @@ def _parcels(
         ids = {one.address.scan for one in files if one.address.scan}
         yield Parcel(
             node,
-            _session_type(node, table),
+            table.session_type(_modalities(files, table)) if node.experiment else "",
             tuple(by_id[scan] for scan in sorted(ids)),
             tuple(sorted(files, key=lambda one: one.address)),
+            accepts=table.session_types if node.experiment and table.naming.one_per_session else frozenset(),
         )
 
 
-def _session_type(node: Node, table: Table) -> str:
-    return table.modalities[node.experiment.rpartition("_")[2]].session if node.experiment else ""
+def _modalities(files: Iterable[Placed], table: Table) -> frozenset[str]:
+    """The modalities that an experiment holds: those of the datatypes' folders that its files lie in."""
+    datatypes = {spot(placed.file.path, table).datatype for placed in files} - {""}
+    return frozenset(table.datatypes[name].modality for name in datatypes)
 
 
 def _check_unique(parcels: Iterable[Parcel]) -> None:
@@ -497,7 +486,8 @@ def path_of(address: Address, table: Table) -> str | None:
 
 def _scan_path(address: Address, folder: str, name: str, table: Table) -> str | None:
     datatype = table.datatypes.get(address.scan.partition("_")[0])
-    if datatype is None or not address.node.experiment.endswith(f"_{datatype.modality}"):
+    portion = table.naming.portion(address.node.experiment)
+    if datatype is None or portion is None or portion.modality not in ("", datatype.modality):
         return None
     if address.resource not in {table.sidecar, table.companion, *datatype.formats.values()}:
         return None

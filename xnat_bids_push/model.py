@@ -203,6 +203,7 @@ class Parcel:
         fields: the experiment's own fields, or the subject's.
         aside: addresses of dataset files that are not spoken of, because they are not chosen.
         shared: addresses in `files` that belong to what is not chosen, too.
+        accepts: types of an experiment that is there already which will do as well.
     """
 
     node: Node
@@ -212,6 +213,7 @@ class Parcel:
     fields: tuple[Field, ...] = ()
     aside: frozenset[Address] = frozenset()
     shared: frozenset[Address] = frozenset()
+    accepts: frozenset[str] = frozenset()
 
     @property
     def size(self) -> int:

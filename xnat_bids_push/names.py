@@ -73,16 +73,21 @@ def to_label(text: str) -> str:
 
     A BIDS value may hold ``+`` and never ``-``, so that one can stand for the other, and be turned back.
 
-    >>> to_label("sub-4S+1_ses-a"), from_label("sub-4S-1_ses-a")
-    ('sub-4S-1_ses-a', 'sub-4S+1_ses-a')
+    >>> to_label("sub-4S+1_ses-a"), from_value("4S-1")
+    ('sub-4S-1_ses-a', '4S+1')
     """
     return text.replace("+", "-")
 
 
 def from_label(label: str) -> str:
-    """The BIDS words of a label: the inverse of `to_label`."""
+    """The words of a label of the form ``key-value_key-value``, a scan's ID: the inverse of `to_label`."""
     words = (word.partition("-") for word in label.split("_"))
-    return "_".join(key + dash + value.replace("-", "+") for key, dash, value in words)
+    return "_".join(key + dash + from_value(value) for key, dash, value in words)
+
+
+def from_value(value: str) -> str:
+    """A BIDS value from its form in a label: the inverse of `to_label` for values."""
+    return value.replace("-", "+")
 
 
 # ------------------------------------------------------------------ names that XNAT can store

@@ -126,6 +126,33 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Placing:
+    """By which table files find their places."""
+
+    mapping: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file of your own, laid over the mapping table key by key.", show_default=False),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """What a BIDS session becomes."""
+
+    one_experiment_per_session: Annotated[
+        bool,
+        typer.Option("--one-experiment-per-session", help="Not one for each modality, but one for all of a session."),
+    ] = False
+    session_type: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Other types for some experiments, as in eeg,meg=xnat:mrSessionData; may be repeated.",
+            show_default=False,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """How a run is told."""
 

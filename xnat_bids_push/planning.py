@@ -94,7 +94,7 @@ def plan_node(
         large: the size in bytes from which on a file travels by itself.
     """
     findings = (*(_compare(placed, holding, digest) for placed in parcel.files), *_extras(parcel, holding, table))
-    obstacle = _obstacle(parcel, holding)
+    obstacle = _obstacle(parcel, holding, table)
     if obstacle:
         return NodePlan(parcel.node, findings, obstacle=obstacle)
     prove = any(finding.state is State.UNPROVEN for finding in findings)
@@ -134,19 +134,26 @@ def _extras(parcel: Parcel, holding: Holding, table: Table) -> Iterator[Finding]
             yield Finding(State.EXTRA, address, path, max(stored.size, 0), origin, reason)
 
 
-def _obstacle(parcel: Parcel, holding: Holding) -> str:
+def _obstacle(parcel: Parcel, holding: Holding, table: Table) -> str:
     """Why a node on the server cannot become the parcel's."""
     if holding.id and holding.node != parcel.node:
         return (
             f"{parcel.node.experiment} exists in this project under subject {holding.node.subject}: "
             "rename it there, or push into another project"
         )
-    if holding.id and parcel.xsi_type and holding.xsi_type != parcel.xsi_type:
+    if holding.id and parcel.xsi_type and holding.xsi_type not in {parcel.xsi_type, *parcel.accepts}:
+        choice = f"--session-type {_kind(parcel, table)}={holding.xsi_type}"
         return (
-            f"{parcel.node.experiment} exists as {holding.xsi_type}, and would have to be {parcel.xsi_type}; "
-            "XNAT cannot change that: rename or remove it there"
+            f"{parcel.node.experiment} exists as {holding.xsi_type}, and would have to be {parcel.xsi_type}; XNAT "
+            f"cannot change that: go on with its type ({choice}), or rename or remove it there"
         )
     return ""
+
+
+def _kind(parcel: Parcel, table: Table) -> str:
+    """The name by which ``--session-type`` knows the type of an experiment."""
+    portion = table.naming.portion(parcel.node.experiment)
+    return portion.modality if portion and portion.modality else table.name_of_type(parcel.xsi_type)
 
 
 def _steps(

@@ -167,8 +167,7 @@ def _inventory(archive: Archive, table: Table, choice: Choice) -> _Inventory:
     faults = list(choice.lacking(there))
     if faults:
         raise ConfigError("\n".join(faults))
-    order = list(table.modalities)
-    ours.sort(key=lambda row: (row[1], order.index(row[0].label.rpartition("_")[2])))
+    ours.sort(key=lambda row: (row[1], _rank(row[0], table)))
     experiments: dict[str, list[Experiment]] = {
         label: [] for label, folder in folders.items() if choice.may_take_subject(folder)
     }
@@ -176,6 +175,12 @@ def _inventory(archive: Archive, table: Table, choice: Choice) -> _Inventory:
         if one.subject in experiments and choice.may_take(f"{folder}/", table):
             experiments[one.subject].append(one)
     return _Inventory(table, choice, folders, experiments)
+
+
+def _rank(experiment: Experiment, table: Table) -> int:
+    """Where an experiment comes among those of its session: one of all modalities first."""
+    portion = table.naming.portion(experiment.label)
+    return list(table.modalities).index(portion.modality) if portion and portion.modality else -1
 
 
 @dataclass(frozen=True, slots=True)

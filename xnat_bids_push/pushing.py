@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,8 @@ from xnat_bids_push.errors import (
 )
 from xnat_bids_push.fields import Telling
 from xnat_bids_push.fitting import Fitted
-from xnat_bids_push.mapping import place
+from xnat_bids_push.labels import Portion
+from xnat_bids_push.mapping import is_copy, place
 from xnat_bids_push.model import (
     Address,
     CreateScans,
@@ -57,12 +58,16 @@ from xnat_bids_push.model import (
 from xnat_bids_push.package import Sent
 from xnat_bids_push.planning import LARGE, Known, plan_node
 from xnat_bids_push.report import Report, Unchosen, count
+from xnat_bids_push.table import Table
 
 BATCH = 50
 """Nodes that are planned, sent and proven together."""
 
 ROUNDS = 4
 """How often a batch is planned and run before what is left is called a failure."""
+
+LOOKED_INTO = 10
+"""How many experiments with the labels of another push are looked into, to see whether they are of one."""
 
 OnOutcome = Callable[[Outcome], None]
 OnBytes = Callable[[int], None]
@@ -79,6 +84,7 @@ class Survey:
     left_out: list[LeftOut] = field(default_factory=list)
     types: Counter[str] = field(default_factory=Counter)
     kinds: dict[str, set[str]] = field(default_factory=dict)
+    portions: set[Portion] = field(default_factory=set)
     subjects: int = 0
     files: int = 0
     size: int = 0
@@ -108,9 +114,11 @@ def survey(dataset: Dataset) -> Survey:
         unchosen += chosen.unchosen
         recordings |= chosen.recordings
         for parcel in chosen.parcels:
-            if parcel.xsi_type:
+            portion = dataset.table.naming.portion(parcel.node.experiment)
+            if portion is not None:
+                found.portions.add(portion)
                 found.types[parcel.xsi_type] += 1
-                found.kinds.setdefault(parcel.xsi_type, set()).add(parcel.node.experiment.rpartition("_")[2])
+                found.kinds.setdefault(parcel.xsi_type, set()).add(portion.modality or "one for each session")
     if not deep and not dataset.folders:
         reason = "the dataset is empty: it has no folder sub-*, and no file in any other folder"
         found.issues.append(Issue(Severity.ERROR, str(dataset.root), reason))
@@ -140,19 +148,21 @@ def healthy(dataset: Dataset) -> Survey:
     return found
 
 
-def check(dataset: Dataset, archive: Archive, found: Survey | None = None) -> Survey:
+def check(dataset: Dataset, archive: Archive, found: Survey | None = None, *, run: Run | None = None) -> Survey:
     """Everything that must be right before the first write.
 
     Args:
         dataset: what is to be pushed.
         archive: where to.
         found: the dataset's survey, if it is at hand.
+        run: what the archive is known to hold, if that is at hand.
 
     Raises:
         DatasetError: with all that stops the push, of the dataset and of the site.
     """
     found = found or survey(dataset)
-    errors = [*found.errors, *_unregistered(found, archive)]
+    run = run or Run(dataset, archive)
+    errors = [*found.errors, *_unregistered(found, archive), *_divided_otherwise(found, dataset.table, run, archive)]
     if errors:
         raise DatasetError(errors)
     return found
@@ -174,14 +184,57 @@ def _unregistered(found: Survey, archive: Archive) -> Iterator[Issue]:
             )
 
 
+def _divided_otherwise(found: Survey, table: Table, run: Run, archive: Archive) -> Iterator[Issue]:
+    """Sessions that the project holds in the other way: one experiment for each modality, or one for all."""
+    naming = table.naming
+    if naming.other is None:
+        return
+    modalities = table.modalities if naming.one_per_session else [""]
+    others = (replace(portion, modality=modality) for portion in found.portions for modality in modalities)
+    labels = {naming.experiment_label(other, other=True) for other in others}
+    taken = sorted(label for label in labels if label in run.experiments)
+    if any(_is_pushed(run.experiments[label], archive, table) for label in taken[:LOOKED_INTO]):
+        there, here = ("modality", "session") if naming.one_per_session else ("session", "modality")
+        way_on = "leave out" if naming.one_per_session else "give"
+        yield Issue(
+            Severity.ERROR,
+            "",
+            f"the project holds one experiment for each {there} ({_some(taken)}), and would get one for each {here} "
+            f"beside them: {way_on} --one-experiment-per-session, or push into another project",
+        )
+
+
+def _is_pushed(experiment: Experiment, archive: Archive, table: Table) -> bool:
+    """Whether an experiment is of a dataset; others may have chosen the same label for something else."""
+    files = archive.holdings([experiment])[experiment.label].files
+    return any(is_copy(one, table) or one.scan.partition("_")[0] in table.datatypes for one in files)
+
+
+def _some(labels: Sequence[str], most: int = 3) -> str:
+    """The first of some labels, and how many more there are."""
+    more = f" and {len(labels) - most:,} more" if len(labels) > most else ""
+    return ", ".join(labels[:most]) + more
+
+
 # ------------------------------------------------------------------ the verbs
 
 
 def plan(
-    dataset: Dataset, archive: Archive, *, telling: Telling | None = None, update_fields: bool = False
+    dataset: Dataset,
+    archive: Archive,
+    *,
+    found: Survey | None = None,
+    telling: Telling | None = None,
+    update_fields: bool = False,
 ) -> Iterator[NodePlan]:
-    """What a push would do, node by node; with `update_fields` to fields of what exists, too. Changes nothing."""
+    """What a push would do, node by node; with `update_fields` to fields of what exists, too. Changes nothing.
+
+    Raises:
+        DatasetError: the dataset cannot be pushed as it is.
+        ArchiveError: the server cannot be asked what it has.
+    """
     run = Run(dataset, archive, telling=telling, update_fields=update_fields)
+    check(dataset, archive, found, run=run)
     for batch in batches(dataset, subjects=update_fields):
         yield from run.plan(batch)
 
@@ -219,8 +272,8 @@ def push(
         DatasetError: the dataset cannot be pushed as it is; nothing was written.
         ArchiveError: the server cannot be asked what it has.
     """
-    found = check(dataset, archive, found)
     run = Run(dataset, archive, jobs=jobs, telling=telling, update_fields=update_fields, on_bytes=on_bytes, pause=pause)
+    found = check(dataset, archive, found, run=run)
     report = _report(archive, found)
     for batch in batches(dataset, subjects=update_fields):
         _add_all(report, run.settle(batch), on_outcome)
@@ -321,6 +374,11 @@ class Run:
     def subject_fields(self, label: str) -> tuple[Field, ...]:
         """The fields that a subject of the dataset is given."""
         return self._describe.subject_fields(label)
+
+    @property
+    def experiments(self) -> Mapping[str, Experiment]:
+        """What the project holds, by label."""
+        return self._experiments
 
     # -------------------------------------------------- deciding
 

@@ -102,7 +102,7 @@ def read_rules(raw: Mapping[str, object]) -> Rules:
         f"[fields.{name}] like: no [fields.{other}]" for name in like for other in like[name] if other not in groups
     ]
     if faults:
-        raise MappingError("the mapping table is wrong:\n" + "\n".join(faults))
+        raise MappingError("\n".join(faults))
     words: dict[str, Mapping[str, tuple[str, ...]]] = {"gender": {}, "handedness": {}}
     for name, meanings in _tables(raw, "words").items():
         words[name] = {word: _words(written) for word, written in meanings.items()}

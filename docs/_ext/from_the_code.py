@@ -1,6 +1,7 @@
 """Directives that show what the code says, so that no page has to repeat it.
 
 ``cli-help``: what ``bids2xnat COMMAND --help`` prints.  ``mapping-table``: a table of ``mapping.toml``.
+``mapping-schema``: what ``mapping.schema.json`` says of a mapping file.
 ``coverage-table``: what becomes of each public dataset, from ``coverage.json`` beside the page.
 ``pybids-table``: where names are read otherwise than by pybids, from ``pybids.toml`` beside the page.
 """
@@ -108,6 +109,42 @@ def _table(directive: SphinxDirective, rows: Iterator[Row], *, source: str) -> l
     return found.children
 
 
+class MappingSchema(SphinxDirective):
+    """What may stand in a mapping file, table by table."""
+
+    def run(self) -> list[nodes.Node]:
+        """A definition of each table, with its keys."""
+        schema = json.loads(resources.files("xnat_bids_push").joinpath("mapping.schema.json").read_text("utf-8"))
+        lines = [line for name, table in schema["properties"].items() for line in _table_lines(name, table, schema)]
+        found = nodes.Element()
+        self.state.nested_parse(StringList(lines, source="mapping.schema.json"), self.content_offset, found)
+        return found.children
+
+
+def _table_lines(name: str, table: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"**`{name}`**", "", str(table["description"]), "")
+    for path, one in _keys(table, ""):
+        kind = schema["$defs"][one["$ref"].rpartition("/")[2]]["title"] if "$ref" in one else _KINDS[one["type"]]
+        yield f"- `{path}`: {kind}. {one.get('description', '')}"
+    yield ""
+
+
+def _keys(table: Mapping[str, Any], front: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The keys that end in a value; a row's own name is written <name>."""
+    rows = dict(table.get("properties", {}))
+    if isinstance(table.get("additionalProperties"), Mapping):
+        rows["<name>"] = table["additionalProperties"]
+    for key, one in rows.items():
+        path = f"{front}.{key}" if front else key
+        if one.get("type") == "object":
+            yield from _keys(one, path)
+        else:
+            yield path, one
+
+
+_KINDS = {"string": "a text", "boolean": "true or false", "number": "a number", "array": "a list of extensions"}
+
+
 def _line(cells: Row) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -197,6 +234,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Tell Sphinx of the directives."""
     app.add_directive("cli-help", CliHelp)
     app.add_directive("mapping-table", MappingTable)
+    app.add_directive("mapping-schema", MappingSchema)
     app.add_directive("coverage-table", CoverageTable)
     app.add_directive("pybids-table", PybidsTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
