@@ -1,7 +1,8 @@
-"""Names are read as pybids reads them, but for the gaps that pybids.toml explains; and each of these is still there."""
+"""Names and sidecars are read as pybids reads them, but for what pybids.toml explains; and that is still so."""
 
 from __future__ import annotations
 
+import json
 import warnings
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from tools.oracle import (
     Layout,
     compare,
     compare_entities,
+    compare_metadata,
     entities_of,
     known_gaps,
     layout_of,
@@ -26,10 +28,11 @@ from tools.oracle import (
 )
 from xnat_bids_push.dataset import read
 from xnat_bids_push.mapping import place
+from xnat_bids_push.metadata import Metadata
 from xnat_bids_push.table import default_table
 
 CALM = settings(deadline=None)
-ENTITIES = known_gaps("entities")
+ENTITIES, METADATA = known_gaps("entities"), known_gaps("metadata")
 
 layout = cache(layout_of)
 """Each dataset is indexed once."""
@@ -47,6 +50,20 @@ def test_entities_are_those_of_pybids_on_the_sample(sample_root: Path) -> None:
 
     assert comparison.files > 100
     assert list(map(str, comparison.unexplained(ENTITIES))) == []
+
+
+@pytest.mark.parametrize("name", FAIR_SAMPLE)
+def test_merged_sidecars_are_those_of_pybids_on_public_examples(name: str) -> None:
+    comparison = compare_metadata(layout(shared_dataset(name)))
+
+    assert list(map(str, comparison.unexplained(METADATA))) == []
+
+
+def test_merged_sidecars_are_those_of_pybids_on_the_sample(sample_root: Path) -> None:
+    comparison = compare_metadata(layout(sample_root))
+
+    assert comparison.files > 40
+    assert list(map(str, comparison.unexplained(METADATA))) == []
 
 
 NUMBERS = st.from_regex(r"[0-9]{1,3}", fullmatch=True)
@@ -92,6 +109,17 @@ def test_every_gap_is_still_there(gap: Gap) -> None:
     assert all(gap.explains(one) for one in found)
 
 
+@pytest.mark.parametrize("gap", METADATA, ids=lambda gap: gap.example)
+def test_every_gap_of_the_metadata_is_still_there(gap: Gap, tmp_path: Path) -> None:
+    for path, content in gap.sidecars.items():
+        _write(tmp_path, path, json.dumps(content).encode())
+
+    comparison = compare_metadata(_dataset(tmp_path, gap.example))
+
+    assert comparison.differences
+    assert all(gap.explains(one) for one in comparison.differences)
+
+
 def test_what_no_gap_explains_is_told() -> None:
     path = "sub-01/meg/sub-01_task-rest_split-01_meg.fif"
     wrong = Difference(path, "task", "rest", "nap")
@@ -102,19 +130,18 @@ def test_what_no_gap_explains_is_told() -> None:
 
 # ------------------------------------------------------------------ why names are not taken from a layout
 
-DESCRIPTION = '{"Name": "x", "BIDSVersion": "1.10.0"}'
+DESCRIPTION = b'{"Name": "x", "BIDSVersion": "1.10.0"}'
 
 
-def _image(root: Path, path: str) -> None:
+def _write(root: Path, path: str, content: bytes) -> None:
     (root / path).parent.mkdir(parents=True, exist_ok=True)
-    (root / path).write_bytes(tiny_image(path).data)
+    (root / path).write_bytes(content)
 
 
 def _dataset(root: Path, *paths: str) -> Layout:
-    root.mkdir(parents=True, exist_ok=True)
-    (root / "dataset_description.json").write_text(DESCRIPTION)
+    _write(root, "dataset_description.json", DESCRIPTION)
     for path in paths:
-        _image(root, path)
+        _write(root, path, tiny_image(path).data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return layout_of(root)
@@ -151,3 +178,18 @@ def test_a_layout_loses_hidden_files_of_a_recording_and_we_do_not(tmp_path: Path
 
     assert not [path for path in found.files if path.endswith(".zattrs")]
     assert hidden in {file.path for file in read(tmp_path).part("sub-01").files}
+
+
+def test_a_layout_cannot_be_made_beside_a_broken_sidecar_and_we_warn(tmp_path: Path) -> None:
+    image = "sub-01/anat/sub-01_T1w.nii.gz"
+    _write(tmp_path, "T1w.json", b"{")
+
+    with pytest.raises(OSError, match="JSON"):
+        _dataset(tmp_path, image)
+
+    dataset = read(tmp_path)
+    metadata = Metadata(dataset)
+    [parcel] = [one for one in place(dataset.part("sub-01"), dataset.table).parcels if one.node.experiment]
+    [recording] = metadata.recordings(parcel)
+    assert recording.sidecar == {}
+    assert [issue.path for issue in metadata.issues] == ["T1w.json"]

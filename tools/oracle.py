@@ -1,4 +1,4 @@
-"""Asks pybids: are the names of whole datasets read as its ``BIDSLayout`` reads them?
+"""Asks pybids: are the names and sidecars of whole datasets read as its ``BIDSLayout`` reads them?
 
     python -m tools.oracle FOLDER…
 
@@ -8,19 +8,22 @@ docs/explanation/pybids.toml says why.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import time
 import tomllib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tools.examples import datasets_in
-from xnat_bids_push.dataset import vocabulary
-from xnat_bids_push.mapping import spot
+from xnat_bids_push.dataset import read, vocabulary
+from xnat_bids_push.mapping import place, spot
+from xnat_bids_push.metadata import Metadata
+from xnat_bids_push.model import Parcel
 from xnat_bids_push.names import parse_name
 from xnat_bids_push.table import default_table
 
@@ -32,16 +35,17 @@ Layout = Any
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A known difference, with its reason."""
+    """A known difference, with its reason; one without keys concerns them all."""
 
-    keys: tuple[str, ...]
     where: str
     example: str
     reason: str
+    keys: tuple[str, ...] = ()
+    sidecars: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def explains(self, difference: Difference) -> bool:
         """Whether a difference is this one."""
-        return difference.key in self.keys and re.search(self.where, difference.path) is not None
+        return difference.key in (self.keys or (difference.key,)) and bool(re.search(self.where, difference.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Difference:
 def known_gaps(kind: str) -> tuple[Gap, ...]:
     """The rows of pybids.toml."""
     rows = tomllib.loads(GAPS.read_text("utf-8"))[kind]
-    return tuple(Gap(tuple(row["keys"]), row["where"], row["example"], row["reason"]) for row in rows)
+    return tuple(Gap(**row | {"keys": tuple(row.get("keys", ()))}) for row in rows)
 
 
 def layout_of(root: Path) -> Layout:
@@ -125,19 +129,48 @@ def compare_entities(layout: Layout) -> Comparison:
     return Comparison(sum(said is not None for said in ours.values()), tuple(found))
 
 
+def compare_metadata(layout: Layout) -> Comparison:
+    """The merged sidecars of all files of recordings."""
+    dataset = read(layout.root, validate=False)
+    metadata = Metadata(dataset)
+    files = 0
+    found: list[Difference] = []
+    for part in dataset.parts():
+        for parcel in place(part, dataset.table).parcels:
+            for path, ours in _merged_sidecars(parcel, metadata):
+                if str(dataset.root / path) in layout.files:
+                    files += 1
+                    found += compare(path, ours, _written(layout.get_metadata(str(dataset.root / path))))
+    return Comparison(files, tuple(found))
+
+
+def _merged_sidecars(parcel: Parcel, metadata: Metadata) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each file of each recording, with what its sidecars say."""
+    if not parcel.node.experiment:
+        return
+    said = {one.scan.id: one.sidecar for one in metadata.recordings(parcel)}
+    for placed in parcel.files:
+        if placed.rule == "recording":
+            facts = said[placed.address.scan]
+            yield placed.file.path, _written({key: fact.value for key, fact in facts.items()})
+
+
+def _written(values: Mapping[str, object]) -> dict[str, str]:
+    return {key: json.dumps(value, sort_keys=True) for key, value in values.items()}
+
+
 def main(arguments: list[str]) -> int:
     """Print one row for each dataset; the exit code."""
-    gaps = known_gaps("entities")
     unexplained = files = 0
     for root in datasets_in(Path(argument) for argument in arguments):
         start = time.perf_counter()
-        comparison = compare_entities(layout_of(root))
-        faults = comparison.unexplained(gaps)
-        print(
-            f"{root.name:32} {comparison.files:7} files {time.perf_counter() - start:8.1f} s", *faults[:9], sep="\n  "
-        )
+        layout = layout_of(root)
+        names, sidecars = compare_entities(layout), compare_metadata(layout)
+        faults = [*names.unexplained(known_gaps("entities")), *sidecars.unexplained(known_gaps("metadata"))]
+        counts = f"{names.files:7} names {sidecars.files:7} merged sidecars {time.perf_counter() - start:8.1f} s"
+        print(f"{root.name:32}{counts}", *faults[:9], sep="\n  ", flush=True)
         unexplained += len(faults)
-        files += comparison.files
+        files += names.files
     print(f"{files} files, {unexplained} unexplained differences.")
     return 1 if unexplained else 0
 

@@ -3,7 +3,7 @@
 ``cli-help``: what ``bids2xnat COMMAND --help`` prints.  ``mapping-table``: a table of ``mapping.toml``.
 ``mapping-schema``: what ``mapping.schema.json`` says of a mapping file.
 ``coverage-table``: what becomes of each public dataset, from ``coverage.json`` beside the page.
-``pybids-table``: where names are read otherwise than by pybids, from ``pybids.toml`` beside the page.
+``pybids-table``: where we read otherwise than pybids, from ``pybids.toml`` beside the page.
 """
 
 from __future__ import annotations
@@ -90,15 +90,17 @@ class CoverageTable(PageTable):
 
 
 class PybidsTable(PageTable):
-    """Where our reading of names differs from that of pybids, and why."""
+    """Where our reading of names or sidecars differs from that of pybids, and why."""
 
+    required_arguments = 1
     file = "pybids.toml"
 
     def rows(self, text: str) -> Iterator[Row]:
         """One row for each known difference."""
         yield "differs", "for example in", "because"
-        for row in tomllib.loads(text)["entities"]:
-            yield _code(*row["keys"]), _code(row["example"]), row["reason"]
+        for row in tomllib.loads(text)[self.arguments[0]]:
+            keys = row.get("keys") or {key for values in row["sidecars"].values() for key in values}
+            yield _code(*keys), _code(row["example"]), row["reason"]
 
 
 def _table(directive: SphinxDirective, rows: Iterator[Row], *, source: str) -> list[nodes.Node]:
