@@ -47,7 +47,7 @@ def recording(datatype: str = "anat", name: str = "sub-01_T1w.nii.gz", **sidecar
 
 def of_scan(one: Recording, telling: Telling | None = None) -> dict[str, str]:
     telling = telling or Telling()
-    return {made.path: made.value for made in scan_fields(one, scan_facts(one, telling), RULES, telling)}
+    return {made.path: made.value for made in scan_fields(one, scan_facts(one, telling), rules=RULES, telling=telling)}
 
 
 def of_session(
@@ -55,7 +55,7 @@ def of_session(
 ) -> dict[str, str]:
     telling = telling or Telling()
     facts = [scan_facts(one, telling) for one in scans]
-    fields = session_fields(xsi_type, session_facts(facts, visit or Visit(), telling), facts, RULES)
+    fields = session_fields(xsi_type, session_facts(facts, visit or Visit(), telling=telling), scans=facts, rules=RULES)
     return {made.path: made.value for made in fields}
 
 
@@ -65,12 +65,12 @@ def person(columns: dict[str, dict[str, object]] | None = None, **row: str) -> P
 
 def of_subject(one: Person, telling: Telling | None = None) -> dict[str, str]:
     telling = telling or Telling()
-    facts, _ = person_facts(one, RULES, telling)
-    return {made.path: made.value for made in subject_fields(facts, one, RULES, telling)}
+    facts, _ = person_facts(one, rules=RULES, telling=telling)
+    return {made.path: made.value for made in subject_fields(facts, one, rules=RULES, telling=telling)}
 
 
 def notes(one: Person) -> tuple[str, ...]:
-    return person_facts(one, RULES, Telling())[1]
+    return person_facts(one, rules=RULES, telling=Telling())[1]
 
 
 # ------------------------------------------------------------------ scans

@@ -194,7 +194,7 @@ def test_headers_are_read_only_where_the_sidecar_is_silent(tmp_path: Path) -> No
 
 
 def cells(text: str, key: str, column: str = "age") -> list[object]:
-    return [row[column].value for row in _Table(text, "participant_id", "x.tsv").rows(key) if column in row]
+    return [row[column].value for row in _Table(text, "participant_id", name="x.tsv").rows(key) if column in row]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_empty_cells_say_nothing() -> None:
 )
 def test_every_row_of_any_table_is_found(rows: list[tuple[str, str]], end: str) -> None:
     text = end.join(["participant_id\tage", *("\t".join(row) for row in rows)])
-    table = _Table(text, "participant_id", "x.tsv")
+    table = _Table(text, "participant_id", name="x.tsv")
 
     for key, value in rows:
         found = [row.get("age") for row in table.rows(key.strip())]
@@ -302,7 +302,7 @@ def test_a_hundred_thousand_participants_take_a_few_megabytes() -> None:
 
     tracemalloc.start()
     try:
-        table = _Table(text, "participant_id", "participants.tsv")
+        table = _Table(text, "participant_id", name="participants.tsv")
         [row] = table.rows("sub-054321")
         kept, _ = tracemalloc.get_traced_memory()
     finally:

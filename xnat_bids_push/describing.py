@@ -46,21 +46,21 @@ class Describer:
     def subject_fields(self, label: str) -> tuple[Field, ...]:
         """XNAT's own fields of a subject, also of one that has no files of its own."""
         person = self._metadata.person(Node(label))
-        facts, notes = person_facts(person, self._rules, self._telling)
+        facts, notes = person_facts(person, rules=self._rules, telling=self._telling)
         for note in notes:
             self._metadata.warn("participants.tsv", f"{label}: {note}")
-        return subject_fields(facts, person, self._rules, self._telling)
+        return subject_fields(facts, person, rules=self._rules, telling=self._telling)
 
     def _experiment(self, parcel: Parcel) -> Parcel:
         recordings = self._metadata.recordings(parcel)
         facts = [scan_facts(recording, self._telling) for recording in recordings]
         fields = {
-            recording.scan.id: scan_fields(recording, known, self._rules, self._telling)
+            recording.scan.id: scan_fields(recording, known, rules=self._rules, telling=self._telling)
             for recording, known in zip(recordings, facts, strict=True)
         }
-        own = session_facts(facts, self._metadata.visit(parcel.node), self._telling)
+        own = session_facts(facts, self._metadata.visit(parcel.node), telling=self._telling)
         return replace(
             parcel,
             scans=tuple(replace(scan, fields=fields.get(scan.id, ())) for scan in parcel.scans),
-            fields=session_fields(parcel.xsi_type, own, facts, self._rules),
+            fields=session_fields(parcel.xsi_type, own, scans=facts, rules=self._rules),
         )

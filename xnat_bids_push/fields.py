@@ -149,7 +149,7 @@ def _says_something(value: object) -> bool:
     return value is not None and not (isinstance(value, str) and not clean(value))
 
 
-def scan_fields(recording: Recording, facts: Facts, rules: Rules, telling: Telling) -> tuple[Field, ...]:
+def scan_fields(recording: Recording, facts: Facts, *, rules: Rules, telling: Telling) -> tuple[Field, ...]:
     """XNAT's own fields of a scan; what is a list where XNAT has one number becomes an additional parameter."""
     rows = rules.rows("xnat:imageScanData", recording.scan.xsi_type, recording.datatype)
     results = [made(row, facts) for row in rows]
@@ -158,7 +158,9 @@ def scan_fields(recording: Recording, facts: Facts, rules: Rules, telling: Telli
     more = [key for key in numeric if key in facts and isinstance(facts[key].value, list)]
     if telling.all_metadata:
         others = (key for key in recording.sidecar if key in facts and key not in used)
-        more += [key for key in others if _is_single(facts[key].value) and _may_be_told(key, rules, telling)]
+        more += [
+            key for key in others if _is_single(facts[key].value) and _may_be_told(key, rules=rules, telling=telling)
+        ]
     fields = {field.path: field for field in parameters(facts, more)}
     fields |= {field.path: field for _, several in results for field in several}
     return tuple(fields.values())
@@ -172,7 +174,7 @@ def _takes_one_number(row: Row) -> bool:
     return row.kind == "number" and row.path.startswith("parameters/") and "{n}" not in row.path
 
 
-def _may_be_told(key: str, rules: Rules, telling: Telling) -> bool:
+def _may_be_told(key: str, *, rules: Rules, telling: Telling) -> bool:
     told = {"always": False, "people": telling.demographics, "dates": telling.dates == Dates.ALL}
     return all(
         told.get(reason, False) or not any(fnmatchcase(key, pattern) for pattern in patterns)
@@ -386,12 +388,12 @@ class Visit:
     person: Person = field(default_factory=Person)
 
 
-def session_facts(scans: Sequence[Facts], visit: Visit, telling: Telling) -> dict[str, Fact]:
+def session_facts(scans: Sequence[Facts], visit: Visit, *, telling: Telling) -> dict[str, Fact]:
     """The facts of an experiment alone that may be told: of its session, and of the participant then."""
     facts: dict[str, Fact] = {}
     if visit.label:
         facts["session.label"] = Fact(visit.label, "the session's folder")
-    facts.update(_session_start(scans, visit, telling))
+    facts.update(_session_start(scans, visit, telling=telling))
     if telling.demographics:
         age = _age(visit.row)[0] or _age(visit.person)[0]
         if age is not None:
@@ -399,7 +401,7 @@ def session_facts(scans: Sequence[Facts], visit: Visit, telling: Telling) -> dic
     return facts
 
 
-def session_fields(xsi_type: str, own: Facts, scans: Sequence[Facts], rules: Rules) -> tuple[Field, ...]:
+def session_fields(xsi_type: str, own: Facts, *, scans: Sequence[Facts], rules: Rules) -> tuple[Field, ...]:
     """XNAT's own fields of an experiment: from its own facts, and from what its scans agree on."""
     rows = rules.rows("xnat:imageSessionData", xsi_type)
     keys = {key for row in rows for key in (*row.sources, *row.needs)}
@@ -416,7 +418,7 @@ def _agreed(key: str, scans: Sequence[Facts]) -> Fact | None:
     return Fact(found[0].value, f"{source} (and {others} more)" if others else source)
 
 
-def _session_start(scans: Sequence[Facts], visit: Visit, telling: Telling) -> Iterator[tuple[str, Fact]]:
+def _session_start(scans: Sequence[Facts], visit: Visit, *, telling: Telling) -> Iterator[tuple[str, Fact]]:
     """The start of the first of the scans, or what ``sessions.tsv`` says."""
     dated = [facts for facts in scans if "scan.date" in facts]
     if dated:
@@ -435,15 +437,15 @@ def _session_start(scans: Sequence[Facts], visit: Visit, telling: Telling) -> It
 # ------------------------------------------------------------------ a person
 
 
-def person_facts(person: Person, rules: Rules, telling: Telling) -> tuple[dict[str, Fact], tuple[str, ...]]:
+def person_facts(person: Person, *, rules: Rules, telling: Telling) -> tuple[dict[str, Fact], tuple[str, ...]]:
     """All facts of a participant that may be told, and notes on what could not be understood."""
     if not telling.demographics:
         return {}, ()
     facts = {f"participant.{column}": fact for column, fact in person.row.items()}
     facts.update(_measures(person))
     age, age_note = _age(person)
-    gender, gender_note = _in_words(person, ("sex", "gender"), rules.words["gender"])
-    hand, hand_note = _in_words(person, ("handedness", "dominant_hand", "hand"), rules.words["handedness"])
+    gender, gender_note = _in_words(person, ("sex", "gender"), words=rules.words["gender"])
+    hand, hand_note = _in_words(person, ("handedness", "dominant_hand", "hand"), words=rules.words["handedness"])
     if age is not None:
         facts["person.age"] = Fact(math.floor(as_number(age.value) or 0), age.source)
     if gender is not None:
@@ -453,7 +455,7 @@ def person_facts(person: Person, rules: Rules, telling: Telling) -> tuple[dict[s
     return facts, tuple(note for note in (age_note, gender_note, hand_note) if note)
 
 
-def subject_fields(facts: Facts, person: Person, rules: Rules, telling: Telling) -> tuple[Field, ...]:
+def subject_fields(facts: Facts, person: Person, *, rules: Rules, telling: Telling) -> tuple[Field, ...]:
     """XNAT's own fields of a subject, and the columns of ``participants.tsv`` that were asked for."""
     asked = ((column, person.row.get(column.casefold())) for column in telling.participant_fields)
     more = (_column_field(column, fact) for column, fact in asked if fact is not None)
@@ -498,7 +500,7 @@ def _age(person: Person) -> _Understood:
     return Fact(number / in_a_year, fact.source), f"the age {text!r} is sent as {older[1]}" if older else ""
 
 
-def _in_words(person: Person, columns: Iterable[str], words: Mapping[str, tuple[str, ...]]) -> _Understood:
+def _in_words(person: Person, columns: Iterable[str], *, words: Mapping[str, tuple[str, ...]]) -> _Understood:
     """XNAT's word for a code: by what the column's Levels say that it means, else as it is commonly meant.
 
     A meaning that has no word of its own is XNAT's word for ``*``.

@@ -38,7 +38,7 @@ class Metadata:
         self._lock = RLock()
         self._issues: dict[Issue, None] = {}
         self._others = 0
-        self._root = _Folder(dataset.root, "", self.warn)
+        self._root = _Folder(dataset.root, "", warn=self.warn)
 
     @property
     def issues(self) -> tuple[Issue, ...]:
@@ -92,7 +92,7 @@ class Metadata:
         return subject, session
 
     def _folders(self) -> _Folders:
-        return _Folders(self._dataset.root, self._root, self.warn)
+        return _Folders(self._dataset.root, self._root, warn=self.warn)
 
     def _recording(self, scan: Scan, files: Sequence[BidsFile], folders: _Folders) -> Recording:
         where = spot(files[0].path, self._dataset.table)
@@ -103,14 +103,14 @@ class Metadata:
         return Recording(
             scan,
             name,
-            where.datatype,
-            self._dataset.table.datatypes[where.datatype].modality,
-            sidecar,
-            self._image(files[0], name.extension),
-            None if _tells_of_signal(sidecar) else self._signal(files),
-            _bvals(f"{folder}/{own}", folders),
-            _scan_row(files, folder.removesuffix(f"/{where.datatype}"), folders),
-            self._sample(name),
+            datatype=where.datatype,
+            modality=self._dataset.table.datatypes[where.datatype].modality,
+            sidecar=sidecar,
+            image=self._image(files[0], name.extension),
+            signal=None if _tells_of_signal(sidecar) else self._signal(files),
+            bvals=_bvals(f"{folder}/{own}", folders),
+            row=_scan_row(files, folder.removesuffix(f"/{where.datatype}"), folders=folders),
+            sample=self._sample(name),
         )
 
     def _image(self, file: BidsFile, extension: str) -> ImageHeader | None:
@@ -158,7 +158,7 @@ def _tells_of_signal(sidecar: Facts) -> bool:
     return counted and "SamplingFrequency" in sidecar and "RecordingDuration" in sidecar
 
 
-def _scan_row(files: Sequence[BidsFile], folder: str, folders: _Folders) -> Facts:
+def _scan_row(files: Sequence[BidsFile], folder: str, *, folders: _Folders) -> Facts:
     """A recording's row of ``scans.tsv``, which names one of its files, or the folder that it is."""
     table = folders[folder].table(f"{folder.replace('/', '_')}_scans.tsv", "filename")
     for file in files:
@@ -190,7 +190,7 @@ def _columns(described: Mapping[str, object] | None) -> dict[str, Mapping[str, o
 def _merged(path: str, folders: _Folders) -> dict[str, Fact]:
     """The sidecar of a file, by the inheritance rule: what is nearer wins; at one level, what names more entities."""
     facts: dict[str, Fact] = {}
-    for folder, name in _applying(path, ".json", folders):
+    for folder, name in _applying(path, ".json", folders=folders):
         values = folder.json(name)
         if values is not None:
             facts.update((key, Fact(value, f"{key} in {name}")) for key, value in values.items())
@@ -199,14 +199,14 @@ def _merged(path: str, folders: _Folders) -> dict[str, Fact]:
 
 def _bvals(path: str, folders: _Folders) -> Fact | None:
     """The b values of an image, inherited as sidecars are."""
-    found = list(_applying(path, ".bval", folders))
+    found = list(_applying(path, ".bval", folders=folders))
     if not found or not path.endswith(_IMAGES):
         return None
     folder, name = found[-1]
     return folder.numbers(name)
 
 
-def _applying(path: str, extension: str, folders: _Folders) -> Iterator[tuple[_Folder, str]]:
+def _applying(path: str, extension: str, *, folders: _Folders) -> Iterator[tuple[_Folder, str]]:
     """The files of a kind that apply to a file, the one that wins last."""
     parts = path.split("/")
     name = parse_name(parts[-1])
@@ -223,12 +223,12 @@ def _applying(path: str, extension: str, folders: _Folders) -> Iterator[tuple[_F
 class _Folders(dict[str, "_Folder"]):
     """Folders of a dataset by their path, opened when they are asked for."""
 
-    def __init__(self, root: Path, top: _Folder, warn: Warn) -> None:
+    def __init__(self, root: Path, top: _Folder, *, warn: Warn) -> None:
         super().__init__({"": top})
         self._root, self._warn = root, warn
 
     def __missing__(self, path: str) -> _Folder:
-        return self.setdefault(path, _Folder(self._root, path, self._warn))
+        return self.setdefault(path, _Folder(self._root, path, warn=self._warn))
 
 
 class _Folder:
@@ -236,7 +236,7 @@ class _Folder:
 
     _KINDS = (".json", ".bval")
 
-    def __init__(self, root: Path, path: str, warn: Warn) -> None:
+    def __init__(self, root: Path, path: str, *, warn: Warn) -> None:
         self._root, self._path, self._warn = root, path, warn
         self._lock = RLock()
         self._listed: dict[tuple[str, str], list[tuple[BidsName, str]]] | None = None
@@ -275,7 +275,7 @@ class _Folder:
         """The table in a file, found by a column; empty if there is none."""
         with self._lock:
             if name not in self._tables:
-                self._tables[name] = _Table(self._text(name) or "", key, name)
+                self._tables[name] = _Table(self._text(name) or "", key, name=name)
                 fault = self._tables[name].fault
                 if fault:
                     self._warn(self._full(name), fault)
@@ -334,7 +334,7 @@ class _Table:
         name: of the file, for people.
     """
 
-    def __init__(self, text: str, key: str, name: str) -> None:
+    def __init__(self, text: str, key: str, *, name: str) -> None:
         self._name = name
         self._text = text.replace("\r\n", "\n").replace("\r", "\n")
         end = self._end(0)
