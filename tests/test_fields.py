@@ -341,6 +341,20 @@ def test_no_sidecar_is_too_odd(sidecar: dict[str, object]) -> None:
             assert value.casefold() not in ("inf", "nan", "-inf")
 
 
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(1, 2**63 - 1), min_size=1, max_size=7),
+    st.lists(st.floats(1e-30, 1e6, exclude_max=True), min_size=4, max_size=4),
+    st.lists(st.floats(), max_size=4),
+)
+def test_no_header_is_too_odd(shape: list[int], spacing: list[float], bvals: list[float]) -> None:
+    image = ImageHeader(tuple(shape), tuple(spacing[: len(shape)]), 1)
+    signal = SignalHeader(spacing[0], shape[0], spacing[1])
+    for datatype in ("dwi", "pet", "eeg"):
+        one = replace(recording(datatype), image=image, signal=signal, bvals=Fact(bvals, "x.bval"))
+        assert all(of_scan(one).values())
+
+
 # ------------------------------------------------------------------ dates
 
 

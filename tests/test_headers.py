@@ -145,6 +145,7 @@ def test_an_image_along_the_axes_of_the_body_is_as_io_orientation_says(
         (image(pixdim=[1, math.nan, 1, 1, 1, 1, 1, 1]), "impossible voxels"),
         (image(pixdim=[1, math.inf, 1, 1, 1, 1, 1, 1]), "impossible voxels"),
         (image(pixdim=[1, -2, 1, 1, 1, 1, 1, 1]), "impossible voxels"),
+        (image(2, pixdim=[1, 1e300, 1, 1, 1, 1, 1, 1]), "impossible voxels"),
     ],
 )
 def test_headers_that_cannot_be_are_refused(head: bytes, reason: str) -> None:

@@ -46,6 +46,8 @@ _LAYOUTS = {
 _MAGIC = (b"n+1", b"ni1", b"n+2", b"ni2")
 _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
 _SECONDS = {8: 1.0, 16: 0.001, 24: 0.000001}
+_TOO_LARGE = 1e6
+"""No voxel is as large, in mm."""
 _LONGEST = 540
 _ENOUGH = 1024
 """Bytes of a compressed file that hold its header, but for files with much before it."""
@@ -93,13 +95,11 @@ def image_header(head: bytes) -> ImageHeader:
     _, *spacing = get(layout.spacing)
     if not 1 <= count <= 7 or min(shape[:count]) < 1:
         raise HeaderError(f"has a header with impossible sizes {shape[: max(0, min(count, 7))]}")
-    if not all(math.isfinite(step) and step > 0 for step in spacing[: min(count, 3)]):
-        raise HeaderError(
-            f"has a header with impossible voxels {[round(step, 6) for step in spacing[: min(count, 3)]]}"
-        )
     units = int(get(layout.units)[0])
     millimetres, seconds = _MILLIMETRES.get(units & 7, 1.0), _SECONDS.get(units & 56, 0.0)
     steps = [_single(step) * millimetres for step in spacing[: min(count, 3)]]
+    if not all(0 < step < _TOO_LARGE for step in steps):
+        raise HeaderError(f"has a header with impossible voxels {steps}")
     if count > 3:
         steps.append(_single(spacing[3]) * seconds if math.isfinite(spacing[3]) and spacing[3] > 0 else 0.0)
     return ImageHeader(tuple(shape[:count]), tuple(steps), _slice_axis(layout, get) if count > 2 else None)
