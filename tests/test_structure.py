@@ -30,6 +30,7 @@ LAYERS = (
         "schema",
         "documents",
         "fitting",
+        "materialising",
     },
     {"dataset", "archive", "package", "config", "headers", "metadata", "tailoring"},
     {"connecting", "describing", "pushing", "serving"},

@@ -329,7 +329,7 @@ def _read(root: Path, what: What, which: Which, placing: Placing, sessions: Sess
     from xnat_bids_push.dataset import Selection, read
 
     names = tuple(name for text in what.derivatives or () for name in text.split(",") if name)
-    selection = Selection(names, what.sourcedata, _choice(which))
+    selection = Selection(names, what.sourcedata, _choice(which), what.materialise_sidecars)
     table = _table(placing, sessions)
     return read(root, selection=selection, table=table, validate=what.validation is Validation.REQUIRE)
 

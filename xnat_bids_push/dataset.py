@@ -53,11 +53,13 @@ class Selection:
         derivatives: names of folders in ``derivatives/``; ``("all",)`` for every one.
         sourcedata: whether ``sourcedata/`` is read.
         choice: which recordings are taken of that; all by default.
+        materialise: whether scans that inherit all their metadata get a sidecar, which XNAT's BIDS tools want.
     """
 
     derivatives: tuple[str, ...] = ()
     sourcedata: bool = False
     choice: Choice = EVERYTHING
+    materialise: bool = False
 
     def takes(self, tree: str) -> bool:
         """Whether an optional folder of the root is read at all."""
@@ -79,6 +81,7 @@ class Dataset:
         left_out: folders that the selection leaves out.
         issues: what is wrong with the dataset as a whole.
         choice: which recordings are taken.
+        materialise: whether scans that inherit all their metadata get a sidecar.
     """
 
     root: Path
@@ -88,6 +91,7 @@ class Dataset:
     left_out: tuple[LeftOut, ...]
     issues: tuple[Issue, ...]
     choice: Choice = EVERYTHING
+    materialise: bool = False
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -146,7 +150,16 @@ def read(
         *_missing_labels(folder, dict(sorted(folders.items())), selection.choice, table),
     )
     description = _description(folder / DESCRIPTION)
-    return Dataset(folder, table, description, dict(sorted(folders.items())), tuple(left_out), issues, selection.choice)
+    return Dataset(
+        folder,
+        table,
+        description,
+        dict(sorted(folders.items())),
+        tuple(left_out),
+        issues,
+        selection.choice,
+        selection.materialise,
+    )
 
 
 def _root_fault(folder: Path, *, validate: bool) -> str:

@@ -43,6 +43,8 @@ from xnat_bids_push.table import RESOURCE_LABEL, Datatype, Table
 
 DESCRIPTION = "dataset_description.json"
 MANIFEST = "manifest.json"
+GENERATED = "generated.json"
+"""Names in the resource of manifests: what XNAT cannot hold, and what is there although the dataset has it not."""
 
 _LONGEST = 255
 """XNAT's limit for labels, IDs and short texts, in characters."""
@@ -508,7 +510,8 @@ def is_copy(address: Address, table: Table) -> bool:
 
 def is_manifest(address: Address, table: Table) -> bool:
     """Whether an address is that of a manifest of ours."""
-    return (address.scan, address.resource, address.name) == ("", table.manifest, MANIFEST)
+    here = not address.scan and address.resource == table.manifest
+    return here and address.name in (MANIFEST, GENERATED)
 
 
 def is_ours(address: Address, table: Table) -> bool:

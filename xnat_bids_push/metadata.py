@@ -68,6 +68,20 @@ class Metadata:
                 files[placed.address.scan].append(placed.file)
         return tuple(self._recording(scan, files[scan.id], folders) for scan in parcel.scans if files[scan.id])
 
+    def sidecars(self, parcel: Parcel) -> dict[str, tuple[str, dict[str, object]]]:
+        """Of each scan: the path that a sidecar of its own would have, and its merged metadata."""
+        folders = self._folders()
+        found: dict[str, tuple[str, dict[str, object]]] = {}
+        for placed in parcel.files:
+            if placed.rule == "recording" and placed.address.scan not in found:
+                inner = spot(placed.file.path, self._dataset.table).inner
+                own = inner.partition("/")[0]
+                folder = placed.file.path.removesuffix(inner)
+                merged = _merged(f"{folder}{own}", folders)
+                path = f"{folder}{own.partition('.')[0]}.json"
+                found[placed.address.scan] = path, {key: fact.value for key, fact in merged.items()}
+        return found
+
     def person(self, node: Node) -> Person:
         """A subject's row of ``participants.tsv``."""
         subject = self._path(node)[0]

@@ -67,11 +67,13 @@ class MarkKind(StrEnum):
     LINK = "link"
     FOLDER = "empty folder"
     EXECUTABLE = "executable"
+    GENERATED = "generated"
+    """A file that the push made, and that is none of the dataset's."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mark:
-    """A fact about a path that XNAT has no place for; `target` is a link's."""
+    """A fact about a path that XNAT has no place for; `target` is a link's, or a generated file's MD5."""
 
     path: str
     kind: MarkKind
@@ -148,6 +150,8 @@ class Origin(StrEnum):
     DATASET = "dataset"
     COPY = "copy"
     """A further copy of a dataset file, because XNAT's own tools look for it there."""
+    GENERATED = "generated"
+    """A sidecar made of inherited metadata, for XNAT's own tools."""
     MANIFEST = "manifest"
     """Made by the push: what XNAT cannot hold."""
 

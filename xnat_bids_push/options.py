@@ -54,6 +54,13 @@ class What:
         typer.Option(help="Also take this folder of derivatives/, or all; may be repeated.", show_default=False),
     ] = None
     sourcedata: Annotated[bool, typer.Option("--sourcedata", help="Also take sourcedata/.")] = False
+    materialise_sidecars: Annotated[
+        bool,
+        typer.Option(
+            "--materialise-sidecars",
+            help="Give scans that inherit all their metadata a sidecar, for XNAT's BIDS tools; a pull leaves it out.",
+        ),
+    ] = False
     validation: Annotated[Validation, typer.Option(help="Whether dataset_description.json must be there.")] = (
         Validation.REQUIRE
     )

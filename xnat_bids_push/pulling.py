@@ -309,13 +309,23 @@ def _fetch(lot: _Lot, landing: _Landing) -> Outcome:
         if missing or manifests:
             with tempfile.TemporaryFile(dir=landing.partial) as target:
                 lot.download(target)
+                marks = list(_marks(target, holding, manifests))
+                for address in _generated(marks, wanted, holding):
+                    findings.pop(address, None)
+                    missing.pop(address, None)
                 findings |= _unpack(target, holding, missing, wanted, folder)
-                landing.marks += filter(lot.takes_mark, _marks(target, holding, manifests))
+                landing.marks += filter(lot.takes_mark, marks)
     except (ArchiveError, MappingError, zipfile.BadZipFile, OSError) as error:
         return Outcome(holding.node, tuple(findings.values()), failure=f"could not be fetched: {error}")
     sent = [findings[address] for address in missing]
     got = [finding for finding in sent if finding.state is State.SAME]
     return Outcome(holding.node, tuple(findings.values()), len(got), sum(finding.size for finding in got))
+
+
+def _generated(marks: Iterable[Mark], wanted: Mapping[Address, str], holding: Holding) -> list[Address]:
+    """What the push made and the dataset does not have; not what has taken its place since."""
+    made = {(mark.path, mark.target) for mark in marks if mark.kind is MarkKind.GENERATED}
+    return [address for address, path in wanted.items() if (path, holding.files[address].md5) in made]
 
 
 def _wanted(holding: Holding, table: Table) -> Iterator[tuple[Address, str]]:
@@ -494,6 +504,8 @@ def _restore(folder: Path, mark: Mark) -> str:
         case MarkKind.EXECUTABLE:
             if target.is_file() and not target.is_symlink():
                 target.chmod(target.stat().st_mode | (0o111 & ~_UMASK))
+        case MarkKind.GENERATED:
+            pass  # was left out
         case MarkKind.LINK:
             return _restore_link(folder, target, mark)
     return ""

@@ -29,6 +29,8 @@ from xnat_bids_push.fields import Telling
 from xnat_bids_push.fitting import Fitted
 from xnat_bids_push.labels import Portion
 from xnat_bids_push.mapping import is_copy, place
+from xnat_bids_push.materialising import materialise
+from xnat_bids_push.metadata import Metadata
 from xnat_bids_push.model import (
     Address,
     CreateScans,
@@ -131,9 +133,14 @@ def survey(dataset: Dataset) -> Survey:
 
 def placements(dataset: Dataset) -> Iterator[tuple[Part, Chosen]]:
     """Every part of a dataset, and what of it is taken, at its address."""
+    metadata = Metadata(dataset) if dataset.materialise else None
     for part in dataset.parts():
         placement = place(part, dataset.table, description=dataset.description)
-        yield part, choose(placement, dataset.choice, dataset.table, subject=part.subject)
+        chosen = choose(placement, dataset.choice, dataset.table, subject=part.subject)
+        if metadata is not None:
+            parcels = (materialise(one, metadata.sidecars(one), dataset.table) for one in chosen.parcels)
+            chosen = replace(chosen, parcels=tuple(parcels))
+        yield part, chosen
 
 
 def healthy(dataset: Dataset) -> Survey:
