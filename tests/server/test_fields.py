@@ -327,3 +327,23 @@ def test_members_of_lists_can_be_counted(world: World) -> None:
 
     (child,) = (one for one in _stored(world.owner, SESSION)["children"] if one["field"] == "fields/field")
     assert [one["data_fields"] for one in child["items"]] == [{"name": "a", "field": "1"}, {"name": "b", "field": "2"}]
+
+
+def test_scans_can_be_addressed_in_their_session(world: World) -> None:
+    start = "xnat:mrSessionData/scans/scan"
+    kind = "[@xsi:type=xnat:petScanData]"
+    query = {f"{start}[ID=1]/quality": "usable", f"{start}[ID=2]{kind}/type": "PET", f"{start}{kind}[ID=2]/note": "n"}
+
+    assert world.owner("PUT", SESSION, query=query).status_code == 200
+
+    first, second = world.owner.rows(f"/data/experiments/{world.session}/scans")
+    assert (first["type"], first["quality"], first["xsiType"]) == ("T1w", "usable", "xnat:mrScanData")
+    assert (second["type"], second["note"], second["xsiType"]) == ("PET", "n", "xnat:petScanData")
+
+
+def test_an_object_of_the_wrong_kind_is_an_unknown_field(world: World) -> None:
+    path = "xnat:subjectData/demographics[@xsi:type=xnat:mrScanData]/note"
+
+    assert world.owner("PUT", SUBJECT, query={path: "n"}).status_code == 200
+
+    assert "demographics" not in {child["field"] for child in _stored(world.owner, SUBJECT)["children"]}

@@ -710,3 +710,9 @@ def test_projects_can_be_posted(world: World) -> None:
     assert (made.status_code, made.headers["Location"]) == (200, f"{world.server.url}/data/projects/{name}")
     world.owner("PUT", f"/data/projects/{name}/accessibility/private")
     assert world.stranger("POST", "/data/projects", ID=name).status_code == 409
+
+
+def test_every_answer_says_how_long_the_session_lasts(world: World) -> None:
+    for _ in range(2):
+        answer = world.owner("GET", "/data/projects/{P}", format="json")
+        assert answer.cookies["SESSION_EXPIRATION_TIME"].strip('"').endswith(",900000")

@@ -19,13 +19,18 @@ _ALIAS: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 def session_cookie(call: Call, name: str) -> list[tuple[str, str]]:
     """The headers that give a client its session, and say how long it lasts; what came by TLS stays with TLS."""
-    secure = "; Secure" if call.base_url.startswith("https:") else ""
+    return [("Set-Cookie", f"{_COOKIE}={name}; Path=/; HttpOnly; SameSite=Lax{_secure(call)}"), expiry_cookie(call)]
+
+
+def expiry_cookie(call: Call) -> tuple[str, str]:
+    """The header that says how long the session lasts from this moment on."""
     lifetime = call.site.behaviour.session_seconds * 1000
     expiry = f'"{int(time.time() * 1000)},{lifetime}"'
-    return [
-        ("Set-Cookie", f"{_COOKIE}={name}; Path=/; HttpOnly; SameSite=Lax{secure}"),
-        ("Set-Cookie", f"SESSION_EXPIRATION_TIME={expiry}; Path=/; SameSite=Lax{secure}"),
-    ]
+    return "Set-Cookie", f"SESSION_EXPIRATION_TIME={expiry}; Path=/; SameSite=Lax{_secure(call)}"
+
+
+def _secure(call: Call) -> str:
+    return "; Secure" if call.base_url.startswith("https:") else ""
 
 
 def log_in(call: Call) -> Answer:

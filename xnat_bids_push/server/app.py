@@ -117,6 +117,8 @@ class Archive:
             answer = await self._run(_answer, call, found)
             if is_new or path == "/data/JSESSION":
                 answer.headers += account_pages.session_cookie(call, session)
+            elif not user.guest:
+                answer.headers.append(account_pages.expiry_cookie(call))
         except _TooLarge:
             answer = container_page(413)
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,12 +11,13 @@ from lxml import etree
 
 from . import schema
 from .items import Item
-from .values import BadValue, FatalValue, parse, required_field
+from .values import BadValue, FatalValue, Value, parse, required_field
 
 DELETE: Final = "NULL"
 """The text that removes a value."""
 
-_SEGMENT: Final = re.compile(r"([^/\[\]]+)(?:\[([^\]]*)\])?(?:/|$)")
+_SEGMENT: Final = re.compile(r"([^/\[\]]+)((?:\[[^\]]*\])*)(?:/|$)")
+_CONDITION: Final = re.compile(r"\[([^\]]+)\]")
 _XSI_TYPE: Final = "{http://www.w3.org/2001/XMLSchema-instance}type"
 _CONCRETE: Final = {
     "xnat:abstractDemographicData": "xnat:demographicData",
@@ -146,45 +147,44 @@ def _descend(item: Item, path: str, touched: list[tuple[Item, str]]) -> tuple[It
     """Follow a path through child objects to the item that holds the field; notes the lists on the way."""
     prefix = ""
     for match in _SEGMENT.finditer(path):
-        name, condition = match[1], match[2]
-        prefix += name
+        prefix += match[1]
         child = schema.child_of(item.type, prefix)
         if child is None:
             prefix += "/"
             continue
         touched.append((item, child.path))
-        item = _child(item, child, condition or "")
+        item = _child(item, child, _CONDITION.findall(match[2]))
         prefix = ""
     return item, prefix.removesuffix("/")
 
 
-def _child(item: Item, child: schema.Child, condition: str) -> Item:
+def _child(item: Item, child: schema.Child, conditions: Sequence[str]) -> Item:
+    """The child that fits all conditions, such as ``ID=1`` and ``@xsi:type=xnat:mrScanData``, or a new one."""
+    kind, keys, place = child.type, dict[str, Value](), 0
+    for condition in conditions:
+        name, _, text = condition.removeprefix("@").partition("=")
+        if name == "xsi:type":
+            kind = _kind(text, child)
+        elif condition.isdigit():
+            place = int(condition)
+        elif child.many:
+            known = schema.field_of(kind, name)
+            if known is None:
+                raise UnknownField(condition)
+            keys[known.path] = parse(known, text)
     some = item.children.setdefault(child.path, [])
-    if condition.isdigit():
-        return _numbered(some, child, int(condition))
-    key, _, value = condition.removeprefix("@").partition("=")
-    if key == "xsi:type" and schema.type_named(value) is None:
-        raise UnknownField(condition)
-    if child.many and key and key != "xsi:type":
-        known = schema.field_of(child.type, key)
-        if known is None:
-            raise UnknownField(condition)
-        wanted = parse(known, value)
-        found = next((one for one in some if one.fields.get(known.path) == wanted), None)
-        if found is None:
-            found = Item(child.type, {known.path: wanted})
-            some.append(found)
-        return found
-    if not some:
-        some.append(Item(value if key == "xsi:type" else child.type))
-    return some[0]
+    fitting = [one for one in some if keys.items() <= one.fields.items()]
+    if place < len(fitting):
+        return fitting[place]
+    some.append(Item(kind, keys))
+    return some[-1]
 
 
-def _numbered(some: list[Item], child: schema.Child, number: int) -> Item:
-    """The member of a list at a place, or a new one at its end."""
-    if number >= len(some):
-        some.append(Item(child.type))
-    return some[min(number, len(some) - 1)]
+def _kind(name: str, child: schema.Child) -> str:
+    found = schema.type_named(name)
+    if found is None or not schema.extends(found.name, child.type):
+        raise UnknownField(name)
+    return found.name
 
 
 def _prune(touched: list[tuple[Item, str]]) -> None:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 from . import finding, records, rights, views
 from .items import Item
@@ -244,10 +244,17 @@ def _catalog(resource: Resource, entries: Sequence[records.Entry]) -> str:
     ]
     if entries:
         lines.append("<cat:entries>\n")
-        lines += [f"<cat:entry{_attributes(entry)}/>\n" for entry in entries]
+        lines += [_entry(entry) for entry in entries]
         lines.append("</cat:entries>\n")
     lines.append("</cat:Catalog>\n")
     return "".join(lines)
+
+
+def _entry(entry: records.Entry) -> str:
+    if not entry.tags:
+        return f"<cat:entry{_attributes(entry)}/>\n"
+    tags = "".join(f"<cat:tag>{escape(tag)}</cat:tag>" for tag in entry.tags.split(","))
+    return f"<cat:entry{_attributes(entry)}>\n<cat:tags>\n{tags}\n</cat:tags>\n</cat:entry>\n"
 
 
 def _attributes(entry: records.Entry) -> str:
