@@ -238,8 +238,12 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _options(group: type) -> Iterator[inspect.Parameter]:
+    """A group's options; the help shows them in a panel of its own, under the first words of the docstring."""
     hints = get_type_hints(group, include_extras=True)
+    title = (group.__doc__ or "").partition("\n")[0].rstrip(".")
     for field in fields(group):
+        for info in hints[field.name].__metadata__:
+            info.rich_help_panel = title
         yield inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
         )
