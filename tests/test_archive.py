@@ -20,8 +20,9 @@ from xnat_bids_push.dataset import Selection, read
 from xnat_bids_push.errors import AccessDenied, ConfigError, DatasetError, Rejected, Unavailable
 from xnat_bids_push.model import CreateSubject, Node, State
 from xnat_bids_push.pulling import pull
-from xnat_bids_push.pushing import Run, batches, push, verify
+from xnat_bids_push.pushing import batches, push, verify
 from xnat_bids_push.removing import plan_removal, remove
+from xnat_bids_push.running import Run
 from xnat_bids_push.server import LocalServer
 
 

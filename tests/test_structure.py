@@ -33,7 +33,7 @@ LAYERS = (
         "materialising",
     },
     {"dataset", "archive", "package", "config", "headers", "metadata", "tailoring"},
-    {"connecting", "describing", "pushing", "serving"},
+    {"connecting", "describing", "running", "pushing", "serving"},
     {"pulling", "removing", "explaining"},
     {"cli", "options", "pytest_plugin", "ui"},
 )

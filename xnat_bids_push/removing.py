@@ -15,8 +15,9 @@ from xnat_bids_push.dataset import Dataset
 from xnat_bids_push.errors import AccessDenied, ArchiveError
 from xnat_bids_push.fields import Telling
 from xnat_bids_push.model import Address, Field, Node, NodePlan, Outcome, Parcel, State
-from xnat_bids_push.pushing import Run, batches, healthy
+from xnat_bids_push.pushing import batches, healthy
 from xnat_bids_push.report import Report
+from xnat_bids_push.running import Run
 
 
 @dataclass(frozen=True, slots=True, order=True)
