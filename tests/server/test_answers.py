@@ -362,3 +362,38 @@ def test_files_can_be_chosen_by_how_they_begin(world: World) -> None:
 
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         assert sorted(archive.namelist()) == ["run-1.txt", "run-2.txt"]
+
+
+def test_columns_choose_members_of_lists_by_name(world: World) -> None:
+    field = "xnat:subjectData/fields/field[name={}]/field"
+    world.owner("PUT", "/data/projects/{P}/subjects/sub-01", query={field.format("a"): "1", field.format("b"): "2"})
+    names = [field.format(name) for name in ("b", "a", "c")]
+
+    (row,) = world.owner.rows("/data/projects/{P}/subjects", query={"columns": ",".join(["label", *names])})
+
+    assert [row[name.lower()] for name in names] == ["2", "1", ""]
+
+
+def test_columns_of_experiments_may_be_those_of_their_subjects(world: World) -> None:
+    age = "xnat:subjectData/demographics[@xsi:type=xnat:demographicData]/age"
+    world.owner("PUT", "/data/projects/{P}/subjects/sub-01", age="34", group="g")
+
+    address = "/data/projects/{P}/experiments"
+    (row,) = world.owner.rows(address, query={"columns": f"label,subject_label,xnat:subjectData/group,{age}"})
+
+    assert (row["subject_label"], row["xnat:subjectdata/group"], row[age.lower()]) == ("sub-01", "g", "34")
+    assert world.owner.rows(address, query={"columns": "label", age: "30-40"}) != []
+    assert world.owner.rows(address, query={"columns": "label", age: "35-40"}) == []
+
+
+def test_columns_may_lead_into_scans_of_one_kind(world: World) -> None:
+    world.owner("PUT", world.scan, query={"xnat:mrScanData/parameters/tr": "2.5"})
+    world.owner("PUT", f"/data/experiments/{world.session}/scans/2", xsiType="xnat:petScanData")
+    start = "xnat:mrSessionData/scans/scan"
+    repetition = f"{start}[@xsi:type=xnat:mrScanData]/parameters/tr"
+
+    query = {"xsiType": "xnat:mrSessionData", "columns": f"label,{start}/ID,{repetition}"}
+    rows = world.owner.rows("/data/projects/{P}/experiments", query=query)
+
+    found = {row[f"{start}/ID".lower()]: row[repetition.lower()] for row in rows}
+    assert found == {"1": "2.5", "2": ""}

@@ -347,3 +347,16 @@ def test_an_object_of_the_wrong_kind_is_an_unknown_field(world: World) -> None:
     assert world.owner("PUT", SUBJECT, query={path: "n"}).status_code == 200
 
     assert "demographics" not in {child["field"] for child in _stored(world.owner, SUBJECT)["children"]}
+
+
+def test_short_names_of_a_pet_session(world: World) -> None:
+    address = f"{SUBJECT}/experiments/pet"
+    given = {"tracer_name": "FDG", "tracer_isotope": "F18", "tracer_isotope_half-life": "6586.2", "protocol": "p"}
+    given |= {"tracer_dose": "185.5", "injection_start_time": "2020-01-02T10:00:00"}
+
+    world.owner("PUT", address, query={"xsiType": "xnat:petSessionData", **given})
+
+    shown = _stored(world.owner, address)["data_fields"]
+    assert (shown["tracer/name"], shown["tracer/isotope"], shown["tracer/isotope/half-life"]) == ("FDG", "F18", 6586.2)
+    assert (shown["tracer/dose"], shown["start_time_injection"]) == (185.5, "2020-01-02 10:00:00.0")
+    assert shown["protocol"] == "p"

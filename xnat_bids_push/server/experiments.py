@@ -13,7 +13,7 @@ from .items import Item, merge
 from .populate import Draft
 from .projects import forget_experiment
 from .records import Experiment, Project, Subject
-from .subjects import add_share, check_label, create_for, projects_table, unshare
+from .subjects import add_share, check_label, create_for, own_values, projects_table, unshare
 from .tables import is_paged, page, table
 from .web import BAD_REQUEST, NOT_FOUND, Answer, Call, Refusal, empty, failed, not_found, refuse, text
 
@@ -533,7 +533,7 @@ def _rows(
     known: dict[str, str],
 ) -> list[dict[str, str]]:
     paths = [path.lower() for path in (*(known.get(name, name) for name in names), *dict(filters))]
-    joined = _joined(db, experiment) if any(path.startswith("xnat:subjectdata/") for path in paths) else {}
+    owner = _subject_source(db, experiment) if any(path.startswith("xnat:subjectdata/") for path in paths) else None
     item = experiment.item
     if any("/scans/" in path for path in paths):
         item = item.copy()
@@ -550,7 +550,7 @@ def _rows(
             "meta/last_modified": experiment.inserted,
             "extension_item/element_name": experiment.type,
         },
-        joined,
+        owner,
     )
     if not all(fits(source.look(path)) for path, fits in filters):
         return []
@@ -564,12 +564,6 @@ def _listed_scan(scan: records.Scan) -> Item:
     return item
 
 
-def _joined(db: sqlite3.Connection, experiment: Experiment) -> dict[str, str]:
-    row = db.execute("SELECT * FROM subject WHERE id = ?", (experiment.subject,)).fetchone()
-    if row is None:
-        return {}
-    return {
-        "xnat:subjectdata/id": row["id"],
-        "xnat:subjectdata/label": row["label"],
-        "xnat:subjectdata/project": row["project"],
-    }
+def _subject_source(db: sqlite3.Connection, experiment: Experiment) -> listings.Source | None:
+    found = records.subject_by_id(db, experiment.subject)
+    return listings.Source(found.item, own_values(found, found.label)) if found else None

@@ -11,27 +11,26 @@ from . import schema, shortcuts
 from .items import Item, show
 from .values import BadValue, FatalValue, parse
 
-_CONDITION: Final = re.compile(r"\[[^\]]*\]")
+_CONDITION: Final = re.compile(r"\[([^\]]*)\]")
+_OF_TYPE: Final = re.compile(r"\[@?xsi:type=[^\]]*\]")
 
 
 @dataclass(slots=True)
 class Source:
-    """One object as the listings see it: its item, and values in lower case paths that are not among its fields."""
+    """One object as the listings see it: its item, its owner, and further values by paths in lower case."""
 
     item: Item
     own: Mapping[str, str] = field(default_factory=dict)
-    joined: Mapping[str, str] = field(default_factory=dict)
+    owner: Source | None = None
 
     def look(self, path: str) -> str:
         """The text at a full path, for example ``xnat:mrSessionData/date``; empty where there is none."""
-        if path.lower() in self.joined:
-            return self.joined[path.lower()]
         root, _, rest = path.partition("/")
         if not schema.extends(self.item.type, root):
-            return ""
+            return self.owner.look(path) if self.owner is not None else ""
         if rest.lower() in self.own:
             return self.own[rest.lower()]
-        return _value(self.item, _CONDITION.sub("", rest))
+        return _value(self.item, rest)
 
 
 def paths_of(base: Mapping[str, str]) -> dict[str, str]:
@@ -149,15 +148,15 @@ def expand_rows(source: Source, names: Sequence[str], known: Mapping[str, str]) 
 def _member_value(member: Item | None, path: str, many: str) -> str:
     if member is None:
         return ""
-    rest = path.partition("/")[2][len(many) + 1 :]
-    return _value(member, _CONDITION.sub("", rest))
+    rest = _OF_TYPE.sub("", path).partition("/")[2][len(many) + 1 :]
+    return _value(member, rest)
 
 
 def _list_in(path: str) -> str | None:
     """The list of child objects that a path leads into, if it asks for all of its members."""
-    root, _, rest = path.partition("/")
+    root, _, rest = _OF_TYPE.sub("", path).partition("/")
     found = schema.type_named(root)
-    if found is None or "[" in path:
+    if found is None:
         return None
     for child in found.children.values():
         if child.many and rest.lower().startswith(f"{child.path.lower()}/"):
@@ -193,6 +192,15 @@ def _value(item: Item, path: str) -> str:
         value = item.fields.get(known.path)
         return "" if value is None else show(value)
     for name, some in item.children.items():
-        if some and path.lower().startswith(f"{name.lower()}/"):
-            return _value(some[0], path[len(name) + 1 :])
+        found = re.fullmatch(rf"{re.escape(name)}((?:\[[^\]]*\])*)/(.*)", path, re.IGNORECASE | re.DOTALL)
+        if found is not None:
+            conditions = _CONDITION.findall(found[1])
+            fitting = (one for one in some if all(_fits(one, condition) for condition in conditions))
+            member = next(fitting, None)
+            return _value(member, found[2]) if member is not None else ""
     return ""
+
+
+def _fits(member: Item, condition: str) -> bool:
+    name, _, wanted = condition.removeprefix("@").partition("=")
+    return schema.extends(member.type, wanted) if name == "xsi:type" else _value(member, name) == wanted

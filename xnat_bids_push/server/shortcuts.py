@@ -33,7 +33,7 @@ SUBJECT: Final[dict[str, str]] = {
 }
 
 EXPERIMENT: Final[dict[str, str]] = {
-    **_paths("xnat:experimentData", "ID visit_id visit date time note project label"),
+    **_paths("xnat:experimentData", "ID visit_id visit date time note project label protocol"),
     "pi_firstname": "xnat:experimentData/investigator/firstname",
     "pi_lastname": "xnat:experimentData/investigator/lastname",
     **{name: f"xnat:experimentData/{path}" for name, path in _VALIDATION.items()},
@@ -52,7 +52,8 @@ EXPERIMENT: Final[dict[str, str]] = {
     "tracer_sa": "xnat:petSessionData/tracer/specificActivity",
     "tracer_totalmass": "xnat:petSessionData/tracer/totalMass",
     "tracer_intermediate": "xnat:petSessionData/tracer/intermediate",
-    "tracer_isotope": "xnat:petSessionData/tracer/isotope/half-life",
+    "tracer_isotope": "xnat:petSessionData/tracer/isotope",
+    "tracer_isotope_half-life": "xnat:petSessionData/tracer/isotope/half-life",
     "tracer_transmissions": "xnat:petSessionData/tracer/transmissions",
     "tracer_transmissions_start": "xnat:petSessionData/tracer/transmissions_starttime",
     "subject_ID": "xnat:subjectAssessorData/subject_ID",

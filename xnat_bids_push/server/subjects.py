@@ -179,6 +179,18 @@ def delete_share(call: Call, subject: str, target: str, project: str | None = No
     return unshare(call, "subject", found.id, other)
 
 
+def own_values(subject: Subject, label: str) -> dict[str, str]:
+    """What listings show of a subject that is not among its fields."""
+    return {
+        "id": subject.id,
+        "project": subject.project,
+        "label": label,
+        "meta/insert_date": subject.inserted,
+        "meta/insert_user/login": subject.inserter,
+        "meta/last_modified": subject.inserted,
+    }
+
+
 def add_share(call: Call, db: sqlite3.Connection, what: tuple[str, str, str, str], other: Project) -> bool:
     """Show an object (kind, ID, project, label) in a further project; says whether it only got another label there."""
     kind, key, owner, _ = what
@@ -381,17 +393,7 @@ def _rows(
     conditions = listings.conditions(call.query, known)
     rows = []
     for subject, label in found:
-        source = listings.Source(
-            subject.item,
-            {
-                "id": subject.id,
-                "project": subject.project,
-                "label": label,
-                "meta/insert_date": subject.inserted,
-                "meta/insert_user/login": subject.inserter,
-                "meta/last_modified": subject.inserted,
-            },
-        )
+        source = listings.Source(subject.item, own_values(subject, label))
         if all(fits(source.look(path)) for path, fits in conditions):
             rows += [
                 row | {"URI": f"/data/subjects/{subject.id}"} for row in listings.expand_rows(source, names, known)
