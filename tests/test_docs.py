@@ -22,14 +22,14 @@ from pathlib import Path
 import pytest
 import requests
 
-from test_data.generate import generate, generate_many
+from test_data.generate import generate, generate_annex, generate_many
 from xnat_bids_push import cli
 from xnat_bids_push.server import LocalServer
 
 CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"
 FOLLOWED = ["howto/choose.md", "howto/mapping-file.md", "howto/undo.md", "reference/api.md", "reference/exit-codes.md"]
-PAGES = ["tutorial.md", "howto/real-xnat.md", *FOLLOWED]
+PAGES = ["tutorial.md", "howto/real-xnat.md", "howto/datalad.md", *FOLLOWED]
 
 PASSWORD = "the-password"
 EXAMPLE = "https://xnat.example.org"
@@ -201,6 +201,13 @@ def test_the_page_does_what_it_shows(page: str, home: Path) -> None:
 
     reader = Reader(home, home)
     reader.follow("```console\n$ export BIDS2XNAT_ARCHIVE=~/archive\n```\n" + _read(page))
+
+
+def test_a_datalad_dataset_is_pushed_as_the_page_shows(home: Path) -> None:
+    generate_annex(home / "annexed")
+
+    reader = Reader(home, home)
+    reader.follow(_read("howto/datalad.md"))
 
 
 def test_a_real_server_is_used_as_the_page_shows(home: Path, stock_xnat: LocalServer) -> None:

@@ -136,6 +136,8 @@ def test_the_json_of_a_report_says_what_the_report_says(outcomes: list[Outcome])
     report.issues = (Issue(Severity.WARNING, "a", "is odd"),)
     report.left_out = (LeftOut("b", "not asked for"),)
     report.unchosen = Unchosen(2, 3, "--suffix")
+    for number in range(7):
+        report.missing.add(f"f{number}")
 
     assert json.loads(json.dumps(report.to_json())) == {
         "server": "https://xnat.example.org",
@@ -150,6 +152,7 @@ def test_the_json_of_a_report_says_what_the_report_says(outcomes: list[Outcome])
         "problems": report.problems,
         "issues": [{"severity": "warning", "path": "a", "message": "is odd"}],
         "left_out": [{"path": "b", "reason": "not asked for"}],
+        "missing_content": {"files": 7, "first": ["f0", "f1", "f2", "f3", "f4"]},
         "unchosen": {"participants": 2, "files": 3},
     }
 

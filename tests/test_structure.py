@@ -17,7 +17,7 @@ PACKAGE = "xnat_bids_push"
 ROOT = Path(xnat_bids_push.__file__).parent
 
 LAYERS = (
-    {"errors", "model", "names"},
+    {"errors", "model", "names", "annex"},
     {
         "labels",
         "rules",

@@ -366,12 +366,14 @@ class Chosen:
         issues: of the names that can matter.
         unchosen: how many files are not taken.
         recordings: datatype and suffix of all that there are, taken or not.
+        absent: paths that would be taken, and have no content here.
     """
 
     parcels: tuple[Parcel, ...]
     issues: tuple[Issue, ...] = ()
     unchosen: int = 0
     recordings: frozenset[tuple[str, str]] = frozenset()
+    absent: tuple[str, ...] = ()
 
 
 def choose(placement: Placement, choice: Choice, table: Table, *, subject: str = "") -> Chosen:
@@ -384,18 +386,44 @@ def choose(placement: Placement, choice: Choice, table: Table, *, subject: str =
         subject: whose part it is.
     """
     if not choice:
-        return Chosen(placement.parcels, placement.issues)
+        return _present(Chosen(placement.parcels, placement.issues))
     files = [(one.address, one.file.path) for parcel in placement.parcels for one in _own(parcel)]
     window = look(files, choice, table, subject=subject)
     hidden = {address: path for address, path in files if not window.shows(address, path)}
     shared = _shared(hidden.values(), choice, table)
     parcels = (_narrowed(parcel, window, hidden, shared) for parcel in placement.parcels)
     unchosen = set(hidden.values())
-    return Chosen(
+    chosen = Chosen(
         tuple(parcel for parcel in parcels if parcel.files),
         tuple(issue for issue in placement.issues if issue.path not in unchosen),
         len(hidden),
         frozenset(kind_of_scan(scan.id) for parcel in placement.parcels for scan in parcel.scans),
+    )
+    return _present(chosen)
+
+
+def _present(chosen: Chosen) -> Chosen:
+    """Set aside what has no content here. It keeps its address, and what is there of it is not spoken of."""
+    absent = tuple(placed.file.path for parcel in chosen.parcels for placed in parcel.files if placed.file.absent)
+    if not absent:
+        return chosen
+    parcels = (_without_absent(parcel) for parcel in chosen.parcels)
+    return replace(chosen, parcels=tuple(filter(None, parcels)), absent=absent)
+
+
+def _without_absent(parcel: Parcel) -> Parcel | None:
+    """What is here of a parcel; None if that is nothing of the dataset's."""
+    files = tuple(placed for placed in parcel.files if not placed.file.absent)
+    absent = frozenset(placed.address for placed in parcel.files if placed.file.absent)
+    scans = {placed.address.scan for placed in files}
+    if absent and all(placed.origin is not Origin.DATASET for placed in files):
+        return None
+    return replace(
+        parcel,
+        scans=tuple(scan for scan in parcel.scans if scan.id in scans),
+        files=files,
+        aside=parcel.aside | absent,
+        shared=parcel.shared | {placed.address for placed in files if not placed.address.scan},
     )
 
 

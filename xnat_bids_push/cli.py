@@ -141,7 +141,7 @@ def plan(
     access = Access.PRETEND if aim.create_project or not settings.server else Access.EXISTING
     with open_settings(settings, project, access) as opened:
         plans = pushing.plan(dataset, opened, found=found, telling=told.telling(), update_fields=aim.update_fields)
-        settled = screen.plan(plans, opened, unchosen=str(found.unchosen))
+        settled = screen.plan(plans, opened, left_out=(str(found.unchosen), str(found.missing)))
     raise typer.Exit(OK if settled else DIFFERS)
 
 
@@ -329,7 +329,7 @@ def _read(root: Path, what: What, which: Which, placing: Placing, sessions: Sess
     from xnat_bids_push.dataset import Selection, read
 
     names = tuple(name for text in what.derivatives or () for name in text.split(",") if name)
-    selection = Selection(names, what.sourcedata, _choice(which), what.materialise_sidecars)
+    selection = Selection(names, what.sourcedata, _choice(which), what.materialise_sidecars, what.skip_missing_content)
     table = _table(placing, sessions)
     return read(root, selection=selection, table=table, validate=what.validation is Validation.REQUIRE)
 
@@ -402,7 +402,7 @@ def _finish(screen: Screen, report: Report, verb: str, settings: Settings) -> No
         screen.say(f"Look at it: bids2xnat serve --archive '{settings.archive}'")
     if report.ok:
         raise typer.Exit(OK)
-    raise typer.Exit(DENIED if report.denied == report.problems else DIFFERS)
+    raise typer.Exit(DENIED if report.problems and report.denied == report.problems else DIFFERS)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

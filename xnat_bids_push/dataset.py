@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,9 +21,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
+from xnat_bids_push.annex import (
+    LONGEST_POINTER,
+    POINTER_HEAD,
+    Key,
+    get_content,
+    in_objects,
+    read_key,
+    read_modules,
+    read_pointer,
+)
 from xnat_bids_push.choosing import EVERYTHING, Choice
 from xnat_bids_push.errors import DatasetError
 from xnat_bids_push.mapping import DESCRIPTION, spot
@@ -34,9 +45,14 @@ CHUNK = 1 << 20
 """How many bytes are read at once."""
 
 _LEFTOVERS = re.compile(
-    r"\.git|\.datalad|\.DS_Store|__MACOSX|\.bids2table_cache\.parquet|\.bids2xnat-partial|.+~|#.+#|\.#.*|\..*\.sw[op]"
+    r"\.git|\.datalad|\.hg|\.svn"  # version control
+    r"|.+~|#.+#|\.#.*|\..*\.sw[op]"  # editors
+    r"|\.DS_Store|__MACOSX|\._.+|\.(Trashes|Spotlight-V100|fseventsd|TemporaryItems|AppleDouble)"  # macOS
+    r"|(?i:thumbs\.db|desktop\.ini|\$recycle\.bin|system volume information)"  # Windows
+    r"|\.nfs[0-9a-f]+|\.Trash(-[0-9]+)?|lost\+found"  # file systems
+    r"|__pycache__|\.ipynb_checkpoints|\.bids2table_cache\.parquet|\.bids2table|\.bids2xnat-partial"  # caches
 )
-_ANNEX = re.compile(r"[/\\]annex[/\\]objects[/\\]")
+"""Names that are no data, wherever they are. What is made on purpose stays: .gitattributes, .bidsignore, .heudiconv."""
 
 
 class HasRoot(Protocol):
@@ -54,12 +70,14 @@ class Selection:
         sourcedata: whether ``sourcedata/`` is read.
         choice: which recordings are taken of that; all by default.
         materialise: whether scans that inherit all their metadata get a sidecar, which XNAT's BIDS tools want.
+        skip_missing_content: whether files that git-annex has elsewhere are left out; else they are errors.
     """
 
     derivatives: tuple[str, ...] = ()
     sourcedata: bool = False
     choice: Choice = EVERYTHING
     materialise: bool = False
+    skip_missing_content: bool = False
 
     def takes(self, tree: str) -> bool:
         """Whether an optional folder of the root is read at all."""
@@ -82,6 +100,7 @@ class Dataset:
         issues: what is wrong with the dataset as a whole.
         choice: which recordings are taken.
         materialise: whether scans that inherit all their metadata get a sidecar.
+        skip_missing_content: whether files that git-annex has elsewhere are left out.
     """
 
     root: Path
@@ -92,6 +111,7 @@ class Dataset:
     issues: tuple[Issue, ...]
     choice: Choice = EVERYTHING
     materialise: bool = False
+    skip_missing_content: bool = False
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -159,6 +179,7 @@ def read(
         issues,
         selection.choice,
         selection.materialise,
+        selection.skip_missing_content,
     )
 
 
@@ -175,15 +196,28 @@ def _root_fault(folder: Path, *, validate: bool) -> str:
     if not os.access(folder, os.R_OK | os.X_OK):
         return "this folder cannot be read"
     description = folder / DESCRIPTION
-    if validate and description.is_symlink() and not description.exists():
-        reason = _broken_link(DESCRIPTION, str(description.readlink()), OSError(errno.ENOENT, ""))
-        return f"{DESCRIPTION}: {reason}"
+    if _stands_for_content(description):
+        return f"{DESCRIPTION}: its content is not here (git-annex): get it with: {get_content(DESCRIPTION)}"
     if validate and not description.is_file():
         return (
             f"this is not a BIDS dataset: there is no {DESCRIPTION}. Give the dataset's own folder, "
             "or push it as it is with --validation off"
         )
     return ""
+
+
+def _stands_for_content(path: Path) -> bool:
+    """Whether a path is a link or a pointer of git-annex without content."""
+    if path.is_symlink() and not path.exists():
+        return in_objects(str(path.readlink()))
+    return path.is_file() and os.access(path, os.R_OK) and _pointer(path, path.stat().st_size) is not None
+
+
+def _pointer(path: Path, size: int) -> Key | None:
+    if size > LONGEST_POINTER:
+        return None
+    with path.open("rb", buffering=0) as stream:
+        return read_pointer(stream.read(POINTER_HEAD) or b"")
 
 
 def _description(path: Path) -> BidsFile | None:
@@ -285,10 +319,19 @@ class _Walk:
     marks: list[Mark] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
+    uninstalled: list[str] = field(default_factory=list)
+    modules: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def part(self, subject: str) -> Part:
         self.files.sort(key=lambda file: file.path)
-        return Part(subject, tuple(self.files), tuple(sorted(self.marks)), tuple(self.left_out), tuple(self.issues))
+        return Part(
+            subject,
+            tuple(self.files),
+            tuple(sorted(self.marks)),
+            tuple(self.left_out),
+            tuple(self.issues),
+            tuple(self.uninstalled),
+        )
 
     def folder(self, top: str, *, skipped: Iterable[str] = ()) -> None:
         """Walk a root-relative folder ("" is the root), but for the folders to be skipped."""
@@ -303,7 +346,28 @@ class _Walk:
                 if path in skip or self._entry(entry, path, waiting):
                     kept += 1
             if not kept and folder and entries is not _UNREADABLE:
-                self.marks.append(Mark(folder, MarkKind.FOLDER))
+                self._empty(folder, bare=not entries)
+
+    def _empty(self, folder: str, *, bare: bool) -> None:
+        """A folder without anything: it may be the place of a subdataset."""
+        if bare and self._is_subdataset(folder):
+            self.uninstalled.append(folder)
+        else:
+            self.marks.append(Mark(folder, MarkKind.FOLDER))
+
+    def _is_subdataset(self, folder: str) -> bool:
+        outer = [parent.as_posix() for parent in PurePosixPath(folder).parents]
+        return any(PurePosixPath(folder).relative_to(one).as_posix() in self._modules_of(one) for one in outer)
+
+    def _modules_of(self, folder: str) -> frozenset[str]:
+        """The subdatasets of a dataset, this one or one in it."""
+        if folder not in self.modules:
+            try:
+                text = (self.root / folder / ".gitmodules").read_text("utf-8", errors="replace")
+            except OSError:
+                text = ""
+            self.modules[folder] = read_modules(text)
+        return self.modules[folder]
 
     def _entries(self, folder: str) -> Sequence[os.DirEntry[str]]:
         try:
@@ -349,8 +413,20 @@ class _Walk:
             self._error(path, "cannot be read: change its permissions")
             return False
         self._name_check(path)
+        try:
+            pointed = _pointer(content, status.st_size)
+        except OSError as error:
+            self._error(path, f"cannot be read: {error.strerror}")
+            return False
+        if pointed is not None:
+            self._absent(path, pointed)
+            return False
         self.files.append(BidsFile(path, status.st_size, content, status.st_mtime_ns))
         return True
+
+    def _absent(self, path: str, key: Key | None) -> None:
+        """A file whose content git-annex has elsewhere. It has its place in the archive all the same."""
+        self.files.append(BidsFile(path, max(key.size, 0) if key else 0, b"", absent=True))
 
     def _link(self, path: str) -> None:
         """A link: its content travels as a file, and the manifest makes it a link again."""
@@ -360,15 +436,19 @@ class _Walk:
             real = link.resolve(strict=True)
             status = real.stat()
         except OSError as error:
-            self._error(path, _broken_link(path, target, error))
+            end = os.path.relpath(link.resolve(), self.root.resolve())
+            if error.errno == errno.ENOENT and in_objects(f"/{end}"):
+                self._absent(path, read_key(os.path.basename(end)))  # noqa: PTH119  # it is no Path
+            else:
+                self._error(path, _broken_link(target, error))
             return
         except RuntimeError:  # pathlib's word for a loop before Python 3.13
-            self._error(path, _broken_link(path, target, OSError(errno.ELOOP, "")))
+            self._error(path, _broken_link(target, OSError(errno.ELOOP, "")))
             return
         root = self.root.resolve()
         inside = real.is_relative_to(root)
-        if _ANNEX.search(f"/{real.relative_to(root) if inside else real}"):
-            self._file(path, status, real)
+        if in_objects(f"/{real.relative_to(root) if inside else real}"):
+            self._annexed(path, status, real)
             return
         if not inside:
             self._error(path, f"is a link out of the dataset (to {target}): put the data itself in its place")
@@ -383,6 +463,15 @@ class _Walk:
         elif is_subject(path):
             reason = "is a link to a folder: it stays a link, and XNAT gets no subject for it"
             self.issues.append(Issue(Severity.WARNING, path, reason))
+
+    def _annexed(self, path: str, status: os.stat_result, content: Path) -> None:
+        """A link to content that is here. Its key says how large it is."""
+        key = read_key(content.name)
+        if key is not None and key.size not in (-1, status.st_size):
+            reason = f"git-annex has {status.st_size} bytes of it, and should have {key.size}"
+            self._error(path, f"{reason}: have it checked with: git annex fsck {shlex.quote(path)}")
+        else:
+            self._file(path, status, content)
 
     def _name_check(self, path: str) -> None:
         """Warn of entities that BIDS does not know: they often are typing errors."""
@@ -418,11 +507,9 @@ def _leaves(path: str, target: str) -> bool:
     return Path(os.path.normpath(Path(path).parent / target)).parts[:1] == (os.pardir,)
 
 
-def _broken_link(path: str, target: str, error: OSError) -> str:
+def _broken_link(target: str, error: OSError) -> str:
     if error.errno == errno.ELOOP:
         return f"is a link that leads back to itself (to {target}): remove it"
-    if _ANNEX.search(target.replace(os.sep, "/")):
-        return f"its content is not here (git-annex): get it with: datalad get '{path}'"
     return f"is a link to nothing (to {target}): restore its target, or remove it"
 
 
@@ -466,15 +553,26 @@ def _changed(file: BidsFile) -> bool:
 
 
 def md5_of(file: BidsFile) -> Md5:
-    """The MD5 of a file's content, read once.
+    """The MD5 of a file's content, read once; not even that where git-annex has it in the content's name.
 
     Raises:
         DatasetError: as `chunks`.
     """
+    known = _annexed_md5(file)
+    if known:
+        return known
     digest = hashlib.md5(usedforsecurity=False)
     for piece in chunks(file):
         digest.update(piece)
     return Md5(digest.hexdigest())
+
+
+def _annexed_md5(file: BidsFile) -> Md5 | None:
+    """The digest in the key of what git-annex keeps, if that is as large as the key says."""
+    if isinstance(file.content, bytes) or not in_objects(str(file.content)):
+        return None
+    key = read_key(file.content.name)
+    return key.md5 if key is not None and key.size == file.size else None
 
 
 # ------------------------------------------------------------------ the vocabulary

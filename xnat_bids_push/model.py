@@ -53,12 +53,14 @@ class BidsFile:
         content: where the bytes are: a path on this machine, or the bytes themselves
             for the few small files that the push itself makes.
         stamp: modification time in ns; with the size it tells that a file changed while it was read.
+        absent: whether git-annex has the content elsewhere; it has an address all the same.
     """
 
     path: str
     size: int
     content: Path | bytes
     stamp: int = 0
+    absent: bool = False
 
 
 class MarkKind(StrEnum):
@@ -95,6 +97,7 @@ class Part:
     Args:
         subject: the folder's name, ``sub-01``.
         files: sorted by path.
+        uninstalled: folders of subdatasets that are not installed.
     """
 
     subject: str
@@ -102,6 +105,7 @@ class Part:
     marks: tuple[Mark, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     issues: tuple[Issue, ...] = ()
+    uninstalled: tuple[str, ...] = ()
 
 
 # ------------------------------------------------------------------ between
@@ -205,8 +209,8 @@ class Parcel:
     Args:
         xsi_type: the experiment's type; empty for project and subject.
         fields: the experiment's own fields, or the subject's.
-        aside: addresses of dataset files that are not spoken of, because they are not chosen.
-        shared: addresses in `files` that belong to what is not chosen, too.
+        aside: addresses of dataset files that are not spoken of, because they are not chosen, or absent.
+        shared: addresses in `files` that belong to what is set aside, too.
         accepts: types of an experiment that is there already which will do as well.
     """
 

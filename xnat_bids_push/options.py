@@ -61,6 +61,9 @@ class What:
             help="Give scans that inherit all their metadata a sidecar, for XNAT's BIDS tools; a pull leaves it out.",
         ),
     ] = False
+    skip_missing_content: Annotated[
+        bool, typer.Option("--skip-missing-content", help="Leave out files whose content git-annex has elsewhere.")
+    ] = False
     validation: Annotated[Validation, typer.Option(help="Whether dataset_description.json must be there.")] = (
         Validation.REQUIRE
     )

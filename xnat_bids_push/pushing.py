@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from xnat_bids_push.annex import get_content, get_subdataset
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.choosing import Chosen, choose, nothing_taken
 from xnat_bids_push.dataset import Dataset
@@ -31,7 +32,7 @@ from xnat_bids_push.model import (
     Part,
     Severity,
 )
-from xnat_bids_push.report import Report, Unchosen, count
+from xnat_bids_push.report import Missing, Report, Unchosen, count
 from xnat_bids_push.running import OnBytes, Run
 from xnat_bids_push.table import Table
 
@@ -60,6 +61,7 @@ class Survey:
     files: int = 0
     size: int = 0
     unchosen: Unchosen = field(default_factory=Unchosen)
+    missing: Missing = field(default_factory=Missing)
 
     @property
     def errors(self) -> tuple[Issue, ...]:
@@ -77,6 +79,7 @@ def survey(dataset: Dataset) -> Survey:
         found.issues += [issue for issue in part.issues if dataset.choice.may_take(issue.path, dataset.table)]
         found.issues += chosen.issues
         found.left_out += part.left_out
+        _note_missing(found, part, chosen, dataset)
         found.subjects += bool(part.subject)
         found.files += len(files)
         found.size += sum(file.size for file in files)
@@ -98,6 +101,21 @@ def survey(dataset: Dataset) -> Survey:
     found.unchosen = Unchosen(len(dataset.folders) - len(dataset.subjects), unchosen, dataset.choice.options)
     found.issues.sort(key=lambda issue: (issue.severity, issue.path))
     return found
+
+
+def _note_missing(found: Survey, part: Part, chosen: Chosen, dataset: Dataset) -> None:
+    """What is not here is an error that names the command to get it; or is counted, if that was asked for."""
+    folders = [path for path in part.uninstalled if dataset.choice.may_take(path, dataset.table)]
+    if dataset.skip_missing_content:
+        for path in (*chosen.absent, *folders):
+            found.missing.add(path)
+        return
+    for path in chosen.absent:
+        reason = f"its content is not here (git-annex): get it with: {get_content(path)}"
+        found.issues.append(Issue(Severity.ERROR, path, reason))
+    for path in folders:
+        reason = f"is a subdataset that is not installed: install it with: {get_subdataset(path)}"
+        found.issues.append(Issue(Severity.ERROR, path, reason))
 
 
 def placements(dataset: Dataset) -> Iterator[tuple[Part, Chosen]]:
@@ -277,7 +295,9 @@ def verify(
 
 
 def _report(archive: Archive, found: Survey) -> Report:
-    return Report(archive.server, archive.project, tuple(found.issues), tuple(found.left_out), found.unchosen)
+    return Report(
+        archive.server, archive.project, tuple(found.issues), tuple(found.left_out), found.unchosen, found.missing
+    )
 
 
 def _add_all(report: Report, outcomes: Iterable[Outcome], on_outcome: OnOutcome | None) -> None:

@@ -52,6 +52,27 @@ class Unchosen:
 
 _NOTHING = Unchosen()
 
+_NAMED = 5
+"""Files without content that are named; all are counted."""
+
+
+@dataclass(slots=True)
+class Missing:
+    """Files, and folders of subdatasets, whose content is not here, and which were skipped: how many, and the first."""
+
+    number: int = 0
+    first: tuple[str, ...] = ()
+
+    def add(self, path: str) -> None:
+        """Count one more."""
+        self.number += 1
+        if self.number <= _NAMED:
+            self.first += (path,)
+
+    def __str__(self) -> str:
+        names = ", ".join(self.first) + (", …" if self.number > len(self.first) else "")
+        return f"{count(self.number, 'file')} whose content is not here (git-annex): {names}" if self.number else ""
+
 
 @dataclass(slots=True)
 class Report:
@@ -63,6 +84,7 @@ class Report:
         issues: what the dataset's reader had to say.
         left_out: what was not pushed, on purpose.
         unchosen: what the filters left out.
+        missing: what was skipped because its content is not here.
     """
 
     server: str
@@ -70,6 +92,7 @@ class Report:
     issues: tuple[Issue, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     unchosen: Unchosen = _NOTHING
+    missing: Missing = made_of(default_factory=Missing)
     nodes: int = 0
     files: int = 0
     size: int = 0
@@ -100,8 +123,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether the archive was seen to equal the dataset."""
-        return self.problems == 0
+        """Whether the archive was seen to equal the dataset, as far as it was chosen."""
+        return self.problems == 0 and self.missing.number == 0
 
     def to_json(self) -> dict[str, object]:
         """The report as one JSON object."""
@@ -118,6 +141,7 @@ class Report:
             "problems": self.problems,
             "issues": [{"severity": i.severity, "path": i.path, "message": i.message} for i in self.issues],
             "left_out": [{"path": left.path, "reason": left.reason} for left in self.left_out],
+            "missing_content": {"files": self.missing.number, "first": list(self.missing.first)},
             "unchosen": {"participants": self.unchosen.subjects, "files": self.unchosen.files},
         }
 

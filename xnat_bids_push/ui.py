@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -96,8 +96,8 @@ class Screen:
 
     # ---------------------------------------------------------------- a plan
 
-    def plan(self, plans: Iterator[NodePlan], archive: Archive, *, unchosen: str = "") -> bool:
-        """Show what a push would do, and what the filters leave out of it; whether there is nothing to do."""
+    def plan(self, plans: Iterator[NodePlan], archive: Archive, *, left_out: Sequence[str] = ()) -> bool:
+        """Show what a push would do, and what is left out of it; whether there is nothing to do."""
         settled, states, nodes, size = True, dict.fromkeys(State, 0), 0, 0
         for one in plans:
             nodes += 1
@@ -113,10 +113,10 @@ class Screen:
             total = {"settled": settled, "nodes": nodes} | {s.name.lower(): n for s, n in states.items()}
             self._print_json({"event": "summary", "bytes_to_send": size} | total)
             return settled
-        if unchosen:
-            self.note(f"left out: {unchosen}")
+        for text in filter(None, left_out):
+            self.note(f"left out: {text}")
         if settled:
-            what = "has all that was chosen of" if unchosen else "equals"
+            what = "has all that is taken of" if any(left_out) else "equals"
             self.say(f"Nothing to do: project {archive.project} {what} the dataset.")
         else:
             self._plan_words(states, size, archive)
@@ -207,8 +207,11 @@ class Screen:
             if report.sent_files or verb == "push":
                 word = "Sent" if verb == "push" else "Fetched"
                 self.say(f"{word} {count(report.sent_files, 'file')} ({human_size(report.sent_bytes)}) this time.")
-            return
-        self.note(_not_well(report, verb))
+        elif report.problems:
+            self.note(_not_well(report, verb))
+        if report.missing.number:
+            here = "" if report.problems else f"What is here is there: {what}. "
+            self.note(f"Not everything is there: left out are {report.missing}. {here}{_GET_IT}")
 
     def _left_out(self, report: Report) -> None:
         for left in report.left_out[:_MOST]:
@@ -285,6 +288,8 @@ def _places(one: Explanation) -> Iterator[tuple[str, str]]:
     yield "resource", one.address.resource
     yield "file", one.address.name
 
+
+_GET_IT = "Get it with datalad get, and push again."
 
 _ALL_WELL = {
     "push": "Everything is there: {what} in project {project} of {place}, proven by the server's own digests.",
