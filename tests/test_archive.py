@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from tests.conftest import Connect, People
-from xnat_bids_push.archive import Credentials
+from xnat_bids_push.client import Credentials
 from xnat_bids_push.config import Settings
 from xnat_bids_push.connecting import Access, connect, open_settings
 from xnat_bids_push.dataset import Selection, read

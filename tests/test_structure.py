@@ -32,7 +32,7 @@ LAYERS = (
         "fitting",
         "materialising",
     },
-    {"dataset", "archive", "package", "config", "headers", "metadata", "tailoring"},
+    {"dataset", "archive", "client", "package", "config", "headers", "metadata", "tailoring"},
     {"connecting", "describing", "running", "pushing", "serving"},
     {"pulling", "removing", "explaining"},
     {"cli", "options", "pytest_plugin", "ui"},
@@ -40,9 +40,9 @@ LAYERS = (
 """What a module may import lies in its own layer or in one before it."""
 
 DOORS = {
-    "xnat": {"archive"},
-    "requests": {"archive"},
-    "stamina": {"archive"},
+    "xnat": {"client"},
+    "requests": {"client"},
+    "stamina": {"client"},
     "defusedxml": {"archive"},
     "rich": {"ui"},
     "typer": {"cli", "options"},

@@ -12,7 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xnat_bids_push.archive import Archive, Credentials, open_archive
+from xnat_bids_push.archive import Archive, open_archive
+from xnat_bids_push.client import Credentials
 from xnat_bids_push.config import Settings, resolve
 from xnat_bids_push.errors import ConfigError
 

@@ -11,7 +11,7 @@
         ├── Rejected        other 4xx, and the 500s that mean 4xx     permanent
         └── Unavailable     5xx, timeouts, resets, cut answers        transient
 
-Transient or permanent is the type, decided once, in :mod:`xnat_bids_push.archive`. A file that arrives with another
+Transient or permanent is the type, decided once, in :mod:`xnat_bids_push.client`. A file that arrives with another
 digest is no exception but a finding: the next plan sees it, and sends it again.
 """
 
