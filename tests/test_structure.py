@@ -26,6 +26,7 @@ LAYERS = (
         "choosing",
         "fields",
         "planning",
+        "preflight",
         "report",
         "schema",
         "documents",

@@ -49,6 +49,7 @@ class _Item(TypedDict):
     """An object as XNAT's JSON shows it."""
 
     data_fields: dict[str, object]
+    meta: dict[str, object]
     children: list[_Child]
 
 
@@ -90,6 +91,19 @@ class Archive:
         """The data types that the site's administrator has set up."""
         rows = self._session.rows("/data/search/elements")
         return frozenset(str(row["ELEMENT_NAME"]) for row in rows)
+
+    def may_edit_project(self) -> bool:
+        """Whether the user may write what belongs to the project itself: who is in it is told to those only."""
+        try:
+            self._session.rows(f"{_project_path(self.project)}/users")
+        except AccessDenied:
+            return False
+        return True
+
+    def may_create_subjects(self) -> bool:
+        """Whether the user may create subjects, and so is a Member at least."""
+        rows = self._session.rows("/data/projects", permissions="create", dataType="xnat:subjectData")
+        return any(self.project == row.get("id", row.get("ID")) for row in rows)
 
     def schema(self) -> Schema:
         """The server's own data model; asked for once."""
@@ -156,6 +170,15 @@ class Archive:
 
     def _item(self, node: Node) -> _Item:
         return cast("_Item", json_of(self._session.get(self._path(node), format="json"))["items"][0])  # type: ignore[index]
+
+    def type_of(self, node: Node) -> str:
+        """The type of an experiment, listed or not; "" if there is none."""
+        try:
+            return str(self._item(node)["meta"].get("xsi:type", ""))
+        except Rejected as error:
+            if error.status != 404:
+                raise
+            return ""
 
     def is_bare_subject(self, label: str, fields: Iterable[Field]) -> bool:
         """Whether a subject is nothing but its label and the given fields: no experiments, resources, other fields."""

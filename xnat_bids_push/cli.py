@@ -16,6 +16,7 @@ import typer
 from xnat_bids_push import __version__
 from xnat_bids_push.options import (
     Aim,
+    Allowed,
     Archive,
     Jobs,
     Output,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from xnat_bids_push.config import Settings
     from xnat_bids_push.dataset import Dataset
     from xnat_bids_push.model import Experiment
+    from xnat_bids_push.preflight import Skip
     from xnat_bids_push.report import Report
     from xnat_bids_push.table import Table
     from xnat_bids_push.ui import Screen
@@ -87,6 +89,7 @@ def push(
     which: Which,
     placing: Placing,
     sessions: Sessions,
+    allowed: Allowed,
     aim: Aim,
     told: Told,
     *,
@@ -110,6 +113,7 @@ def push(
             jobs=jobs,
             telling=told.telling(),
             update_fields=aim.update_fields,
+            skip=_skip(allowed),
             on_outcome=screen.outcome,
             on_bytes=screen.sent,
         )
@@ -126,6 +130,7 @@ def plan(
     which: Which,
     placing: Placing,
     sessions: Sessions,
+    allowed: Allowed,
     aim: Aim,
     told: Told,
     output: Output,
@@ -140,8 +145,17 @@ def plan(
     settings = _settings(screen, where, root)
     access = Access.PRETEND if aim.create_project or not settings.server else Access.EXISTING
     with open_settings(settings, project, access) as opened:
-        plans = pushing.plan(dataset, opened, found=found, telling=told.telling(), update_fields=aim.update_fields)
+        plans = pushing.plan(
+            dataset,
+            opened,
+            found=found,
+            telling=told.telling(),
+            update_fields=aim.update_fields,
+            skip=_skip(allowed),
+        )
         settled = screen.plan(plans, opened, left_out=(str(found.unchosen), str(found.missing)))
+        if str(found.omitted):
+            screen.note(f"left out: {found.omitted}")
     raise typer.Exit(OK if settled else DIFFERS)
 
 
@@ -155,6 +169,7 @@ def verify(
     which: Which,
     placing: Placing,
     sessions: Sessions,
+    allowed: Allowed,
     output: Output,
 ) -> None:
     """Tell whether the archive equals the dataset, by the server's own listing and digests."""
@@ -166,7 +181,7 @@ def verify(
     found = pushing.healthy(dataset)
     settings = _settings(screen, where, root)
     with open_settings(settings, project) as opened:
-        report = pushing.verify(dataset, opened, found=found, on_outcome=screen.outcome)
+        report = pushing.verify(dataset, opened, found=found, skip=_skip(allowed), on_outcome=screen.outcome)
     _finish(screen, report, "verify", settings)
 
 
@@ -367,6 +382,12 @@ def _queries(file: Path) -> Sequence[Query]:
     except (OSError, UnicodeDecodeError, ConfigError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"--bids-filter-file {file}: {reason}") from error
+
+
+def _skip(allowed: Allowed) -> Skip:
+    from xnat_bids_push.preflight import Skip
+
+    return Skip(allowed.skip_unregistered, allowed.skip_project_files)
 
 
 def _settings(screen: Screen, where: Where, root: Path | None = None) -> Settings:

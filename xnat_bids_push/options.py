@@ -163,6 +163,20 @@ class Sessions:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowed:
+    """What may be left out where the site does not allow it."""
+
+    skip_unregistered: Annotated[
+        bool,
+        typer.Option("--skip-unregistered", help="Leave out sessions of types that the site has not set up."),
+    ] = False
+    skip_project_files: Annotated[
+        bool,
+        typer.Option("--skip-project-files", help="Leave out what only an owner of the project may write."),
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """How a run is told."""
 

@@ -6,8 +6,7 @@ a batch of nodes at a time, so that memory does not grow with the number of sess
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from xnat_bids_push.annex import get_content, get_subdataset
@@ -32,9 +31,10 @@ from xnat_bids_push.model import (
     Part,
     Severity,
 )
-from xnat_bids_push.report import Missing, Report, Unchosen, count
+from xnat_bids_push.preflight import Skip, Wanted, omitted, some, type_faults
+from xnat_bids_push.report import Missing, Omitted, Report, Unchosen
 from xnat_bids_push.running import OnBytes, Run
-from xnat_bids_push.table import Table
+from xnat_bids_push.table import Table, default_table
 
 BATCH = 50
 """Nodes that are planned, sent and proven together."""
@@ -54,14 +54,15 @@ class Survey:
 
     issues: list[Issue] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
-    types: Counter[str] = field(default_factory=Counter)
-    kinds: dict[str, set[str]] = field(default_factory=dict)
+    wanted: dict[str, Wanted] = field(default_factory=dict)
     portions: set[Portion] = field(default_factory=set)
     subjects: int = 0
     files: int = 0
     size: int = 0
     unchosen: Unchosen = field(default_factory=Unchosen)
     missing: Missing = field(default_factory=Missing)
+    project_files: int = 0
+    omitted: Omitted = field(default_factory=Omitted)
 
     @property
     def errors(self) -> tuple[Issue, ...]:
@@ -91,8 +92,10 @@ def survey(dataset: Dataset) -> Survey:
             portion = dataset.table.naming.portion(parcel.node.experiment)
             if portion is not None:
                 found.portions.add(portion)
-                found.types[parcel.xsi_type] += 1
-                found.kinds.setdefault(parcel.xsi_type, set()).add(portion.modality or "one for each session")
+                name = portion.modality or dataset.table.name_of_type(parcel.xsi_type)
+                found.wanted.setdefault(parcel.xsi_type, Wanted()).add(parcel, name)
+            elif parcel.node == Node():
+                found.project_files = len(parcel.files)
     if not deep and not dataset.folders:
         reason = "the dataset is empty: it has no folder sub-*, and no file in any other folder"
         found.issues.append(Issue(Severity.ERROR, str(dataset.root), reason))
@@ -142,7 +145,14 @@ def healthy(dataset: Dataset) -> Survey:
     return found
 
 
-def check(dataset: Dataset, archive: Archive, found: Survey | None = None, *, run: Run | None = None) -> Survey:
+def check(
+    dataset: Dataset,
+    archive: Archive,
+    found: Survey | None = None,
+    *,
+    run: Run | None = None,
+    skip: Skip | None = None,
+) -> Survey:
     """Everything that must be right before the first write.
 
     Args:
@@ -150,32 +160,30 @@ def check(dataset: Dataset, archive: Archive, found: Survey | None = None, *, ru
         archive: where to.
         found: the dataset's survey, if it is at hand.
         run: what the archive is known to hold, if that is at hand.
+        skip: what is left out where the site does not allow it.
 
     Raises:
         DatasetError: with all that stops the push, of the dataset and of the site.
     """
     found = found or survey(dataset)
     run = run or Run(dataset, archive)
-    errors = [*found.errors, *_unregistered(found, archive), *_divided_otherwise(found, dataset.table, run, archive)]
+    errors = [
+        *found.errors,
+        *_unusable(found, archive, skip or Skip()),
+        *_divided_otherwise(found, dataset.table, run, archive),
+    ]
     if errors:
         raise DatasetError(errors)
     return found
 
 
-def _unregistered(found: Survey, archive: Archive) -> Iterator[Issue]:
-    """Session types that the site does not know. XNAT would take them, and make them invisible."""
-    if not found.types:
-        return
-    registered = archive.registered_types()
-    for xsi_type, number in sorted(found.types.items()):
-        if xsi_type not in registered:
-            yield Issue(
-                Severity.ERROR,
-                "",
-                f"this site has not set up {xsi_type}, which {count(number, 'session')} "
-                f"({', '.join(sorted(found.kinds[xsi_type]))}) need: ask its administrator to add it "
-                "(Administer → Data Types → Set Up Additional Data Type)",
-            )
+def _unusable(found: Survey, archive: Archive, skip: Skip) -> Iterator[Issue]:
+    """Types that experiments cannot have here; what may be left out is noted, and is no issue."""
+    registered = archive.registered_types() if found.wanted else frozenset()
+    found.omitted = omitted(found.wanted, found.project_files, registered, skip)
+    left = {xsi_type: what for xsi_type, what in found.wanted.items() if xsi_type not in found.omitted.types}
+    if left.keys() - (registered & default_table().session_types):
+        yield from type_faults(left, registered, archive.schema())
 
 
 def _divided_otherwise(found: Survey, table: Table, run: Run, archive: Archive) -> Iterator[Issue]:
@@ -193,8 +201,8 @@ def _divided_otherwise(found: Survey, table: Table, run: Run, archive: Archive) 
         yield Issue(
             Severity.ERROR,
             "",
-            f"the project holds one experiment for each {there} ({_some(taken)}), and would get one for each {here} "
-            f"beside them: {way_on} --one-experiment-per-session, or push into another project",
+            f"the project holds one experiment for each {there} ({some(taken, len(taken))}), and would get one for "
+            f"each {here} beside them: {way_on} --one-experiment-per-session, or push into another project",
         )
 
 
@@ -202,12 +210,6 @@ def _is_pushed(experiment: Experiment, archive: Archive, table: Table) -> bool:
     """Whether an experiment is of a dataset; others may have chosen the same label for something else."""
     files = archive.holdings([experiment])[experiment.label].files
     return any(is_copy(one, table) or one.scan.partition("_")[0] in table.datatypes for one in files)
-
-
-def _some(labels: Sequence[str], most: int = 3) -> str:
-    """The first of some labels, and how many more there are."""
-    more = f" and {len(labels) - most:,} more" if len(labels) > most else ""
-    return ", ".join(labels[:most]) + more
 
 
 # ------------------------------------------------------------------ the verbs
@@ -220,6 +222,7 @@ def plan(
     found: Survey | None = None,
     telling: Telling | None = None,
     update_fields: bool = False,
+    skip: Skip | None = None,
 ) -> Iterator[NodePlan]:
     """What a push would do, node by node; with `update_fields` to fields of what exists, too. Changes nothing.
 
@@ -228,8 +231,8 @@ def plan(
         ArchiveError: the server cannot be asked what it has.
     """
     run = Run(dataset, archive, telling=telling, update_fields=update_fields)
-    check(dataset, archive, found, run=run)
-    for batch in batches(dataset, subjects=update_fields):
+    found = check(dataset, archive, found, run=run, skip=skip)
+    for batch in batches(dataset, subjects=update_fields, omitted=found.omitted):
         yield from run.plan(batch)
 
 
@@ -241,6 +244,7 @@ def push(
     jobs: int = 4,
     telling: Telling | None = None,
     update_fields: bool = False,
+    skip: Skip | None = None,
     on_outcome: OnOutcome | None = None,
     on_bytes: OnBytes | None = None,
     pause: float = 1.0,
@@ -258,29 +262,37 @@ def push(
         telling: what XNAT's fields tell of people, and how much.
         update_fields: whether fields of what exists are set, too, where they differ from the dataset's. Without, only
             what is made is given fields, and what curators wrote since stays.
+        skip: what is left out where the site does not allow it.
         on_outcome: told of each node when it is settled or given up.
         on_bytes: told, from several threads, how many bytes of the dataset went out.
         pause: seconds before a failed round is tried again, doubled each time.
 
     Raises:
         DatasetError: the dataset cannot be pushed as it is; nothing was written.
+        AccessDenied: the user lacks the right to write what is to be written; nothing was written.
         ArchiveError: the server cannot be asked what it has.
     """
     run = Run(dataset, archive, jobs=jobs, telling=telling, update_fields=update_fields, on_bytes=on_bytes, pause=pause)
-    found = check(dataset, archive, found, run=run)
+    found = check(dataset, archive, found, run=run, skip=skip)
     report = _report(archive, found)
-    for batch in batches(dataset, subjects=update_fields):
+    for batch in batches(dataset, subjects=update_fields, omitted=found.omitted):
         _add_all(report, run.settle(batch), on_outcome)
     report.issues += tuple(run.issues())
     return report
 
 
 def verify(
-    dataset: Dataset, archive: Archive, *, found: Survey | None = None, on_outcome: OnOutcome | None = None
+    dataset: Dataset,
+    archive: Archive,
+    *,
+    found: Survey | None = None,
+    skip: Skip | None = None,
+    on_outcome: OnOutcome | None = None,
 ) -> Report:
     """Whether the archive equals the dataset, by the server's own listing and digests.
 
-    Where the server has a file's size only, it is asked to compute the digest; nothing else is written.
+    Where the server has a file's size only, it is asked to compute the digest; nothing else is written. What `skip`
+    left out of a push is left out here too.
 
     Raises:
         DatasetError: the dataset cannot be read.
@@ -288,15 +300,24 @@ def verify(
     """
     found = found or healthy(dataset)
     run = Run(dataset, archive)
+    if skip is not None:
+        registered = archive.registered_types() if skip.unregistered else frozenset()
+        found.omitted = omitted(found.wanted, found.project_files, registered, skip)
     report = _report(archive, found)
-    for batch in batches(dataset):
+    for batch in batches(dataset, omitted=found.omitted):
         _add_all(report, run.examine(batch), on_outcome)
     return report
 
 
 def _report(archive: Archive, found: Survey) -> Report:
     return Report(
-        archive.server, archive.project, tuple(found.issues), tuple(found.left_out), found.unchosen, found.missing
+        archive.server,
+        archive.project,
+        tuple(found.issues),
+        tuple(found.left_out),
+        found.unchosen,
+        missing=found.missing,
+        omitted=found.omitted,
     )
 
 
@@ -307,11 +328,11 @@ def _add_all(report: Report, outcomes: Iterable[Outcome], on_outcome: OnOutcome 
             on_outcome(outcome)
 
 
-def batches(dataset: Dataset, *, subjects: bool = False) -> Iterator[list[Parcel]]:
+def batches(dataset: Dataset, *, subjects: bool = False, omitted: Omitted | None = None) -> Iterator[list[Parcel]]:
     """All parcels of a dataset, some at a time; with `subjects`, one for each subject, even without files."""
     batch: list[Parcel] = []
     for _, chosen in placements(dataset):
-        parcels = chosen.parcels
+        parcels = [parcel for parcel in chosen.parcels if omitted is None or not omitted.has(parcel)]
         batch += parcels
         if subjects:
             there = {parcel.node for parcel in parcels}

@@ -21,6 +21,7 @@ from xnat_bids_push.model import (
     NodePlan,
     Origin,
     Outcome,
+    Parcel,
     SendFile,
     SetFields,
     State,
@@ -74,6 +75,38 @@ class Missing:
         return f"{count(self.number, 'file')} whose content is not here (git-annex): {names}" if self.number else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Omitted:
+    """What is left out because of the site, counted.
+
+    Args:
+        types: of the experiments that are left out.
+        files: in those.
+        project_files: of the project itself.
+    """
+
+    types: frozenset[str] = frozenset()
+    sessions: int = 0
+    files: int = 0
+    project_files: int = 0
+
+    def has(self, parcel: Parcel) -> bool:
+        """Whether a parcel is left out."""
+        return parcel.xsi_type in self.types or bool(self.project_files and parcel.node == Node())
+
+    def __str__(self) -> str:
+        parts = []
+        if self.sessions:
+            what = f"{count(self.sessions, 'session')} with {count(self.files, 'file')}"
+            parts.append(f"{what}, of types that the site has not set up ({', '.join(sorted(self.types))})")
+        if self.project_files:
+            parts.append(f"{count(self.project_files, 'file')} of the project itself")
+        return "; ".join(parts)
+
+
+_NO_OMISSION = Omitted()
+
+
 @dataclass(slots=True)
 class Report:
     """The sum of a run's outcomes. Its size does not grow with the number of sessions that went well.
@@ -85,6 +118,7 @@ class Report:
         left_out: what was not pushed, on purpose.
         unchosen: what the filters left out.
         missing: what was skipped because its content is not here.
+        omitted: what is left out because of the site.
     """
 
     server: str
@@ -93,6 +127,7 @@ class Report:
     left_out: tuple[LeftOut, ...] = ()
     unchosen: Unchosen = _NOTHING
     missing: Missing = made_of(default_factory=Missing)
+    omitted: Omitted = _NO_OMISSION
     nodes: int = 0
     files: int = 0
     size: int = 0
@@ -142,6 +177,12 @@ class Report:
             "issues": [{"severity": i.severity, "path": i.path, "message": i.message} for i in self.issues],
             "left_out": [{"path": left.path, "reason": left.reason} for left in self.left_out],
             "missing_content": {"files": self.missing.number, "first": list(self.missing.first)},
+            "omitted": {
+                "sessions": self.omitted.sessions,
+                "files": self.omitted.files,
+                "project_files": self.omitted.project_files,
+                "types": sorted(self.omitted.types),
+            },
             "unchosen": {"participants": self.unchosen.subjects, "files": self.unchosen.files},
         }
 

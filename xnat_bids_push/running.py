@@ -18,7 +18,7 @@ from xnat_bids_push.archive import Archive
 from xnat_bids_push.choosing import narrow
 from xnat_bids_push.dataset import Dataset, md5_of
 from xnat_bids_push.describing import Describer
-from xnat_bids_push.errors import AccessDenied, ArchiveError, DatasetError, Unavailable
+from xnat_bids_push.errors import AccessDenied, ArchiveError, DatasetError, Rejected, Unavailable
 from xnat_bids_push.fields import Telling
 from xnat_bids_push.fitting import Fitted
 from xnat_bids_push.model import (
@@ -43,8 +43,9 @@ from xnat_bids_push.model import (
     State,
     Step,
 )
-from xnat_bids_push.package import Sent
+from xnat_bids_push.package import Sent, Watch
 from xnat_bids_push.planning import LARGE, Known, plan_node
+from xnat_bids_push.preflight import project_refusal, reader_refusal, unlisted_refusal
 
 ROUNDS = 4
 """How often a batch is planned and run before what is left is called a failure."""
@@ -84,6 +85,7 @@ class Run:
         self._update_fields = update_fields
         self._sent: Sent = {}
         self._hidden: set[Address] = set()
+        self._admitted = False
         self._subjects = set(archive.subjects())
         self._experiments = archive.experiments()
 
@@ -157,6 +159,7 @@ class Run:
             busy = [one for one in plans.values() if one.steps or one.prove]
             if not busy:
                 break
+            self._check_rights(busy)
             errors = self._act_all(busy, tallies, jobs=1 if attempt else self._jobs)
             self._prove([one for one in busy if one.prove or _imports(one)], errors)
             for new in self._safely_planned([parcels[one.node] for one in busy]):
@@ -164,6 +167,20 @@ class Run:
             if any(_may_pass(error) for error in errors.values()):
                 self._wait(attempt)
         return [_outcome(one, failures[node], tallies[node]) for node, one in plans.items()]
+
+    def _check_rights(self, plans: Sequence[NodePlan]) -> None:
+        """Before the first write: whether the user may write. XNAT takes some of what it then does not store."""
+        if self._admitted or not any(one.steps for one in plans):
+            return
+        self._admitted = True
+        if self._archive.may_edit_project():
+            return
+        if not self._archive.may_create_subjects():
+            raise AccessDenied(reader_refusal(self._archive.project))
+        # The project's own files come first, so that they are among the first that are written.
+        for one in plans:
+            if one.node == Node() and one.steps:
+                raise AccessDenied(project_refusal(one, self._archive.project))
 
     def examine(self, batch: Sequence[Parcel]) -> list[Outcome]:
         """Compare some parcels; ask the server for digests that it lacks."""
@@ -262,7 +279,7 @@ class Run:
             case SetFields():
                 archive.set_fields(step)
             case ImportSession(parcel):
-                identifier = archive.import_session(step, table=table, sent=sent, watch=watch)
+                identifier = self._imported(step, sent, watch)
                 self._know(parcel, identifier)
             case FillResource(node, scan, resource):
                 taken = archive.fill_resource(step, table=table, sent=sent, watch=watch)
@@ -272,6 +289,16 @@ class Run:
                 self._refused(sent, {placed.address} if taken else set())
         self._sent |= sent
         tally["files"] += len(sent)
+
+    def _imported(self, step: ImportSession, sent: Sent, watch: Watch) -> str:
+        """The ID of a new experiment. One of its label may be there and in no listing, if the site lacks its type."""
+        try:
+            return self._archive.import_session(step, table=self._table, sent=sent, watch=watch)
+        except Unavailable as error:
+            there = self._archive.type_of(step.parcel.node) if error.status == 500 else ""
+            if there and there not in self._archive.registered_types():
+                raise Rejected(unlisted_refusal(step.parcel, there)) from error
+            raise
 
     def _refused(self, sent: Sent, taken: set[Address]) -> None:
         """What the server called taken has not been written; the next plan sees whether it is listed."""

@@ -203,7 +203,8 @@ class Screen:
             self.note(f"… and {self._problems - _MOST} more with problems")
         what = f"{count(report.kinds['session'], 'session')}, {count(report.files, 'file')}, {human_size(report.size)}"
         if report.ok:
-            self.say(_ALL_WELL[verb].format(what=what, project=report.project, place=place))
+            words = _ALL_WELL[verb].format(what=what, project=report.project, place=place)
+            self.say(words.replace("Everything is", "Everything else is", 1) if str(report.omitted) else words)
             if report.sent_files or verb == "push":
                 word = "Sent" if verb == "push" else "Fetched"
                 self.say(f"{word} {count(report.sent_files, 'file')} ({human_size(report.sent_bytes)}) this time.")
@@ -212,6 +213,8 @@ class Screen:
         if report.missing.number:
             here = "" if report.problems else f"What is here is there: {what}. "
             self.note(f"Not everything is there: left out are {report.missing}. {here}{_GET_IT}")
+        if str(report.omitted):
+            (self.say if report.ok else self.note)(f"Left out: {report.omitted}.")
 
     def _left_out(self, report: Report) -> None:
         for left in report.left_out[:_MOST]:
