@@ -10,7 +10,8 @@ import requests
 
 from tests.conftest import People, make_small
 from tests.test_laws import tree
-from xnat_bids_push.archive import Archive, Credentials, open_archive
+from xnat_bids_push.archive import Archive, open_archive
+from xnat_bids_push.client import Credentials
 from xnat_bids_push.connecting import connect
 from xnat_bids_push.dataset import Dataset, read
 from xnat_bids_push.errors import AccessDenied, DatasetError, Rejected
