@@ -33,7 +33,7 @@ LAYERS = (
         "fitting",
         "materialising",
     },
-    {"dataset", "archive", "client", "package", "config", "headers", "metadata", "tailoring"},
+    {"ignoring", "dataset", "archive", "client", "package", "config", "headers", "metadata", "tailoring"},
     {"connecting", "describing", "running", "pushing", "serving"},
     {"pulling", "removing", "explaining"},
     {"cli", "options", "pytest_plugin", "ui"},
@@ -49,6 +49,7 @@ DOORS = {
     "typer": {"cli", "options"},
     "platformdirs": {"config"},
     "jsonschema": {"tailoring"},
+    "pathspec": {"ignoring"},
     "pytest": {"pytest_plugin"},
     "h5py": {"headers"},
 }

@@ -18,7 +18,7 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -36,7 +36,8 @@ from xnat_bids_push.annex import (
 )
 from xnat_bids_push.choosing import EVERYTHING, Choice
 from xnat_bids_push.errors import DatasetError
-from xnat_bids_push.mapping import DESCRIPTION, spot
+from xnat_bids_push.ignoring import Ignores, ignore_nothing, read_ignores
+from xnat_bids_push.mapping import DESCRIPTION, Spot, spot
 from xnat_bids_push.model import BidsFile, Issue, LeftOut, Mark, MarkKind, Md5, Part, Severity
 from xnat_bids_push.names import is_session, is_subject, parse_name, to_label
 from xnat_bids_push.table import Table, default_table
@@ -101,6 +102,7 @@ class Dataset:
         choice: which recordings are taken.
         materialise: whether scans that inherit all their metadata get a sidecar.
         skip_missing_content: whether files that git-annex has elsewhere are left out.
+        ignores: tells what ``.bidsignore`` declares to be no BIDS.
     """
 
     root: Path
@@ -112,6 +114,7 @@ class Dataset:
     choice: Choice = EVERYTHING
     materialise: bool = False
     skip_missing_content: bool = False
+    ignores: Ignores = ignore_nothing
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -120,7 +123,7 @@ class Dataset:
 
     def part(self, subject: str) -> Part:
         """Read the files of one subject, or with "" those of no subject."""
-        walk = _Walk(self.root, self.table)
+        walk = _Walk(self.root, self.table, self.ignores)
         if subject:
             for folder in self.folders[subject]:
                 walk.folder(folder)
@@ -163,7 +166,9 @@ def read(
     if fault:
         raise DatasetError([Issue(Severity.ERROR, str(folder), fault)])
     folders, left_out = _subject_folders(folder, selection, table)
+    ignores, wrong = _ignores(folder / ".bidsignore")
     issues = (
+        *(Issue(Severity.WARNING, ".bidsignore", f"{line!r} is no pattern, and counts for nothing") for line in wrong),
         *_description_issues(folder / DESCRIPTION),
         *_twin_issues(folders),
         *_missing_pipelines(folder, selection),
@@ -180,6 +185,7 @@ def read(
         selection.choice,
         selection.materialise,
         selection.skip_missing_content,
+        ignores,
     )
 
 
@@ -204,6 +210,14 @@ def _root_fault(folder: Path, *, validate: bool) -> str:
             "or push it as it is with --validation off"
         )
     return ""
+
+
+def _ignores(path: Path) -> tuple[Ignores, tuple[str, ...]]:
+    """What the dataset's ``.bidsignore`` ignores, and its lines that are no patterns."""
+    try:
+        return read_ignores(path.read_text("utf-8", errors="replace"))
+    except OSError:
+        return ignore_nothing, ()  # the walk meets the same error, and reports it
 
 
 def _stands_for_content(path: Path) -> bool:
@@ -315,6 +329,7 @@ class _Walk:
 
     root: Path
     table: Table
+    ignores: Ignores
     files: list[BidsFile] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
@@ -412,7 +427,6 @@ class _Walk:
         if not os.access(content, os.R_OK):
             self._error(path, "cannot be read: change its permissions")
             return False
-        self._name_check(path)
         try:
             pointed = _pointer(content, status.st_size)
         except OSError as error:
@@ -421,12 +435,20 @@ class _Walk:
         if pointed is not None:
             self._absent(path, pointed)
             return False
-        self.files.append(BidsFile(path, status.st_size, content, status.st_mtime_ns))
+        self._keep(BidsFile(path, status.st_size, content, status.st_mtime_ns))
         return True
+
+    def _keep(self, file: BidsFile) -> None:
+        where = spot(file.path, self.table)
+        if where.subject and not where.tree and self.ignores(_thing(file.path, where)):
+            file = replace(file, ignored=True)
+        else:
+            self._name_check(file.path, where)
+        self.files.append(file)
 
     def _absent(self, path: str, key: Key | None) -> None:
         """A file whose content git-annex has elsewhere. It has its place in the archive all the same."""
-        self.files.append(BidsFile(path, max(key.size, 0) if key else 0, b"", absent=True))
+        self._keep(BidsFile(path, max(key.size, 0) if key else 0, b"", absent=True))
 
     def _link(self, path: str) -> None:
         """A link: its content travels as a file, and the manifest makes it a link again."""
@@ -473,9 +495,8 @@ class _Walk:
         else:
             self._file(path, status, content)
 
-    def _name_check(self, path: str) -> None:
+    def _name_check(self, path: str, where: Spot) -> None:
         """Warn of entities that BIDS does not know: they often are typing errors."""
-        where = spot(path, self.table)
         if not where.datatype or "/" in where.inner:
             return
         name = parse_name(where.inner)
@@ -485,6 +506,12 @@ class _Walk:
 
     def _error(self, path: str, message: str) -> None:
         self.issues.append(Issue(Severity.ERROR, _printable(path), _printable(message)))
+
+
+def _thing(path: str, where: Spot) -> str:
+    """What a path is judged by: a folder recording is ignored as a whole, or not at all."""
+    _, slash, inner = where.inner.partition("/")
+    return path[: len(path) - len(inner)] if where.datatype and slash else path
 
 
 _UNREADABLE: Sequence[os.DirEntry[str]] = ()

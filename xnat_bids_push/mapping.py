@@ -148,7 +148,7 @@ def place(part: Part, table: Table, *, description: BidsFile | None = None) -> P
         MappingError: two files would share an address (a fault of the table).
     """
     spots = {file.path: spot(file.path, table) for file in part.files}
-    scans = _recordings(spots.values(), table)
+    scans = _recordings((spots[file.path] for file in part.files if not file.ignored), table)
     homes = _homes(spots.values(), table)
     placed = [_place_file(file, spots[file.path], scans, homes, table) for file in part.files]
     placed += _manifests(part.marks, homes, {one.address.node for one in placed}, table)
@@ -278,13 +278,14 @@ def _place_file(
     if where.tree:
         resource, name = _tree_place(where, table)
         return Placed(file, Address(node, "", resource, escape(name)), f"tree {where.tree}")
-    if where.datatype:
+    if where.datatype and not file.ignored:
         here = scans.get((where.subject, where.session, where.datatype), {})
         found = _scan_place(where, here, table)
         if found is not None:
             scan, resource, rule = found
             return Placed(file, Address(node, scan.id, resource, escape(where.inner)), rule)
-    return Placed(file, Address(node, "", table.other, _other_name(file.path, node, table)), "no recording")
+    rule = "ignored" if file.ignored else "no recording"
+    return Placed(file, Address(node, "", table.other, _other_name(file.path, node, table)), rule)
 
 
 def _tree_place(where: Spot, table: Table) -> tuple[str, str]:

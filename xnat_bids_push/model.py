@@ -54,6 +54,7 @@ class BidsFile:
             for the few small files that the push itself makes.
         stamp: modification time in ns; with the size it tells that a file changed while it was read.
         absent: whether git-annex has the content elsewhere; it has an address all the same.
+        ignored: whether ``.bidsignore`` declares it to be no BIDS.
     """
 
     path: str
@@ -61,6 +62,7 @@ class BidsFile:
     content: Path | bytes
     stamp: int = 0
     absent: bool = False
+    ignored: bool = False
 
 
 class MarkKind(StrEnum):
