@@ -10,7 +10,7 @@ SAMPLE := test_data/sample
 EVERYTHING := --derivatives all --sourcedata
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test lint types unit docs bench examples oracle dist clean
+.PHONY: help dev demo test lint types unit validate docs bench examples oracle dist clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -72,7 +72,7 @@ bench: $(VENV)/.dev  ## count requests and measure rates, beside the same done w
 
 # ---------------------------------------------------------------- to trust it
 
-test: lint types docs unit  ## everything that must hold: lint, types, docs, and the tests with branch coverage
+test: lint types docs validate unit  ## everything that must hold: lint, types, docs, valid samples, and the tests
 
 lint: $(VENV)/.dev  ## style and layout of the code (ruff)
 	$(BIN)/ruff check .
@@ -83,6 +83,9 @@ types: $(VENV)/.dev  ## strict types (mypy)
 
 unit: $(VENV)/.dev  ## the tests alone, with branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+validate: $(VENV)/.dev  ## the sample, and the real scans of ../shared if they are there, by the official BIDS validator
+	$(BIN)/python -m tools.validate $(SAMPLE) ../shared/real-bids
 
 docs: $(VENV)/.dev  ## the documentation, into docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -n -q -b html docs docs/_build/html

@@ -1299,10 +1299,11 @@ def annexed() -> dict[str, Entry]:
 
 
 def _annex_object(data: bytes) -> str:
-    """Where git-annex keeps `data`: two folders by digest, then the key twice."""
+    """Where git-annex keeps `data`: two folders by the key's digest (its "mixed" hash), then the key twice."""
     key = f"MD5E-s{len(data)}--{hashlib.md5(data, usedforsecurity=False).hexdigest()}.nii.gz"
-    place = hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()
-    return f".git/annex/objects/{place[:2]}/{place[2:4]}/{key}/{key}"
+    word = int.from_bytes(hashlib.md5(key.encode(), usedforsecurity=False).digest()[:4], "little")
+    a, b, c, d = ("0123456789zqjxkmvwgpfZQJXKMVWGPF"[word >> 6 * place & 31] for place in range(4))
+    return f".git/annex/objects/{b}{a}/{d}{c}/{key}/{key}"
 
 
 def _annex_link(path: str) -> Link:

@@ -12,10 +12,12 @@ import requests
 import stamina
 
 from test_data.generate import generate
+from xnat_bids_push import pushing
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.connecting import connect
 from xnat_bids_push.dataset import Dataset, Selection, read
 from xnat_bids_push.server import LocalServer
+from xnat_bids_push.validating import validate
 
 _NUMBERS = itertools.count(1)
 
@@ -56,6 +58,20 @@ def _impatient() -> Iterator[None]:
     """Retries do not wait in tests, and give up soon."""
     with stamina.set_testing(True, attempts=2):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unvalidated() -> Iterator[None]:
+    """Most tests push files that only have the right names: the official validator would refuse them, in a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pushing, "validate", lambda *_, **__: ())
+        yield
+
+
+@pytest.fixture
+def validator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The official validator runs in this test, as it does outside of tests."""
+    monkeypatch.setattr(pushing, "validate", validate)
 
 
 @pytest.fixture(scope="session")

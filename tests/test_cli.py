@@ -99,7 +99,7 @@ def test_nothing_is_removed_unless_somebody_says_yes(small_root: Path, capsys: p
     ("make", "message"),
     [
         (shutil.rmtree, "there is no such folder"),
-        (lambda root: (root / "dataset_description.json").unlink(), "--validation off"),
+        (lambda root: (root / "dataset_description.json").unlink(), "--validation warn or off"),
         (lambda root: list(map(shutil.rmtree, root.glob("sub-*"))), "the dataset is empty"),
         (lambda root: (root / "loop").symlink_to("loop"), "leads back to itself"),
         (lambda root: (root / "out").symlink_to("/etc/passwd"), "a link out of the dataset"),
@@ -226,7 +226,7 @@ def test_interrupting_ends_cleanly_and_the_same_command_goes_on(
     root = make_small(tmp_path / "small")
     with wire(server.url, stall="/data/services/import") as stalled:
         environment = os.environ | _environment(stalled.url, server.user, server.password)
-        command = [*PROGRAM, str(root), project, "--create-project"]
+        command = [*PROGRAM, str(root), project, "--create-project", "--validation", "off"]
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
             assert stalled.stalled.wait(60)
             process.send_signal(signal.SIGINT)
@@ -235,7 +235,7 @@ def test_interrupting_ends_cleanly_and_the_same_command_goes_on(
     assert "the same command goes on" in said
     assert "Traceback" not in said
     environment = os.environ | _environment(server.url, server.user, server.password)
-    again = subprocess.run([*PROGRAM, str(root), project], env=environment, check=False, capture_output=True)
+    again = subprocess.run(command, env=environment, check=False, capture_output=True)
     assert again.returncode == 0
 
 

@@ -28,7 +28,14 @@ from xnat_bids_push.server import LocalServer
 
 CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"
-FOLLOWED = ["howto/choose.md", "howto/mapping-file.md", "howto/undo.md", "reference/api.md", "reference/exit-codes.md"]
+FOLLOWED = [
+    "howto/choose.md",
+    "howto/mapping-file.md",
+    "howto/undo.md",
+    "howto/validate.md",
+    "reference/api.md",
+    "reference/exit-codes.md",
+]
 PAGES = ["tutorial.md", "howto/real-xnat.md", "howto/datalad.md", *FOLLOWED]
 
 PASSWORD = "the-password"
@@ -137,7 +144,9 @@ class Reader:
 
     def _environment(self) -> dict[str, str]:
         path = f"{self.home / '.shell'}{os.pathsep}{os.environ['PATH']}"
-        return {"HOME": str(self.home), "PATH": path, "COLUMNS": "100", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
+        plain = {"COLUMNS": "100", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
+        deno = str(self.home.parent / "deno")  # one for all pages: the validator starts in half the time
+        return {"HOME": str(self.home), "PATH": path, "DENO_DIR": deno} | plain
 
     def _run(self, code: str, shown: str) -> None:
         printed = io.StringIO()
@@ -157,7 +166,7 @@ class Reader:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validator: None) -> Path:
     """A home folder with the programs that the pages call, and nothing else of this machine's."""
     for name in [name for name in os.environ if name.startswith(("XNAT", "BIDS2XNAT", "NETRC"))]:
         monkeypatch.delenv(name)
@@ -166,7 +175,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shell = tmp_path / ".shell"
     shell.mkdir()
     program = "import sys; sys.argv[0] = 'bids2xnat'; from xnat_bids_push.cli import main; main()"
+    official = "from bids_validator_deno import cli; cli()"
     _write_program(shell / "python", f'exec "{sys.executable}" "$@"')
+    _write_program(shell / "bids-validator-deno", f'exec "{sys.executable}" -c "{official}" "$@"')
     _write_program(shell / "bids2xnat", f'exec "{sys.executable}" -c "{program}" "$@"')
     return tmp_path
 

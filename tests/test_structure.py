@@ -33,7 +33,7 @@ LAYERS = (
         "fitting",
         "materialising",
     },
-    {"ignoring", "dataset", "archive", "client", "package", "config", "headers", "metadata", "tailoring"},
+    {"ignoring", "dataset", "archive", "client", "package", "config", "headers", "metadata", "tailoring", "validating"},
     {"connecting", "describing", "running", "pushing", "serving"},
     {"pulling", "removing", "explaining"},
     {"cli", "options", "pytest_plugin", "ui"},
@@ -52,6 +52,7 @@ DOORS = {
     "pathspec": {"ignoring"},
     "pytest": {"pytest_plugin"},
     "h5py": {"headers"},
+    "deno": {"validating"},
 }
 """Each library has one module that knows it. The embedded archive has its own, and shares none with the client."""
 

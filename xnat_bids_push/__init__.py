@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xnat_bids_push.connecting import connect
     from xnat_bids_push.dataset import Dataset, Selection, read
     from xnat_bids_push.errors import XnatBidsError
-    from xnat_bids_push.model import NodePlan, Outcome
+    from xnat_bids_push.model import NodePlan, Outcome, Validation
     from xnat_bids_push.pulling import pull
     from xnat_bids_push.pushing import plan, push, verify
     from xnat_bids_push.removing import plan_removal, remove
@@ -34,6 +34,7 @@ __all__ = [
     "Outcome",
     "Report",
     "Selection",
+    "Validation",
     "XnatBidsError",
     "__version__",
     "connect",
@@ -56,6 +57,7 @@ _HOMES = {
     "XnatBidsError": "errors",
     "NodePlan": "model",
     "Outcome": "model",
+    "Validation": "model",
     "pull": "pulling",
     "plan": "pushing",
     "push": "pushing",

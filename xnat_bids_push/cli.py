@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xnat_bids_push import __version__
+from xnat_bids_push.model import Validation
 from xnat_bids_push.options import (
     Aim,
     Allowed,
@@ -25,7 +26,6 @@ from xnat_bids_push.options import (
     Root,
     Sessions,
     Told,
-    Validation,
     What,
     Where,
     Which,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from xnat_bids_push.dataset import Dataset
     from xnat_bids_push.model import Experiment
     from xnat_bids_push.preflight import Skip
+    from xnat_bids_push.pushing import Survey
     from xnat_bids_push.report import Report
     from xnat_bids_push.table import Table
     from xnat_bids_push.ui import Screen
@@ -101,8 +102,8 @@ def push(
     from xnat_bids_push.connecting import Access, open_settings
 
     screen = _screen(output)
-    dataset = _read(root, what, which, placing, sessions)
-    found = pushing.healthy(dataset)
+    dataset = _read(root, what, which, placing, sessions, strict=aim.validation is Validation.REQUIRE)
+    found = _healthy(screen, dataset, aim.validation)
     settings = _settings(screen, where, root)
     access = Access.CREATE if aim.create_project or not settings.server else Access.EXISTING
     with open_settings(settings, project, access) as opened, screen.running(found):
@@ -140,8 +141,8 @@ def plan(
     from xnat_bids_push.connecting import Access, open_settings
 
     screen = _screen(output)
-    dataset = _read(root, what, which, placing, sessions)
-    found = pushing.healthy(dataset)
+    dataset = _read(root, what, which, placing, sessions, strict=aim.validation is Validation.REQUIRE)
+    found = _healthy(screen, dataset, aim.validation)
     settings = _settings(screen, where, root)
     access = Access.PRETEND if aim.create_project or not settings.server else Access.EXISTING
     with open_settings(settings, project, access) as opened:
@@ -340,13 +341,15 @@ def _screen(output: Output) -> Screen:
     return Screen(as_json=output.as_json, quiet=output.quiet)
 
 
-def _read(root: Path, what: What, which: Which, placing: Placing, sessions: Sessions) -> Dataset:
+def _read(
+    root: Path, what: What, which: Which, placing: Placing, sessions: Sessions, *, strict: bool = False
+) -> Dataset:
     from xnat_bids_push.dataset import Selection, read
 
     names = tuple(name for text in what.derivatives or () for name in text.split(",") if name)
     selection = Selection(names, what.sourcedata, _choice(which), what.materialise_sidecars, what.skip_missing_content)
     table = _table(placing, sessions)
-    return read(root, selection=selection, table=table, validate=what.validation is Validation.REQUIRE)
+    return read(root, selection=selection, table=table, validate=strict)
 
 
 def _table(placing: Placing, sessions: Sessions | None = None) -> Table:
@@ -358,6 +361,13 @@ def _table(placing: Placing, sessions: Sessions | None = None) -> Table:
         session_types=sessions.session_type or (),
         one_experiment_per_session=sessions.one_experiment_per_session,
     )
+
+
+def _healthy(screen: Screen, dataset: Dataset, validation: Validation) -> Survey:
+    from xnat_bids_push.pushing import healthy
+
+    with screen.busy("Checking the dataset"):
+        return healthy(dataset, validation)
 
 
 def _choice(which: Which) -> Choice:

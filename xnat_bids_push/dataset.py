@@ -207,7 +207,7 @@ def _root_fault(folder: Path, *, validate: bool) -> str:
     if validate and not description.is_file():
         return (
             f"this is not a BIDS dataset: there is no {DESCRIPTION}. Give the dataset's own folder, "
-            "or push it as it is with --validation off"
+            "or push it as it is with --validation warn or off"
         )
     return ""
 

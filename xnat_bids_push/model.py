@@ -31,6 +31,17 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
+class Validation(StrEnum):
+    """What becomes of the official validator's errors before a push."""
+
+    REQUIRE = "require"
+    """They stop it."""
+    WARN = "warn"
+    """They are told."""
+    OFF = "off"
+    """The validator is not run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Issue:
     """Something about the dataset that the user should know, and what to do about it."""

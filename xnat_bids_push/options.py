@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from enum import StrEnum
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, get_type_hints
@@ -17,16 +16,10 @@ import typer
 
 from xnat_bids_push.errors import ConfigError
 from xnat_bids_push.fields import Dates, Telling
+from xnat_bids_push.model import Validation
 
 Root = Annotated[Path, typer.Argument(help="The BIDS dataset's folder.", show_default=False)]
 Project = Annotated[str, typer.Argument(help="The XNAT project's ID.", show_default=False)]
-
-
-class Validation(StrEnum):
-    """What must be right before a push."""
-
-    REQUIRE = "require"
-    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +57,6 @@ class What:
     skip_missing_content: Annotated[
         bool, typer.Option("--skip-missing-content", help="Leave out files whose content git-annex has elsewhere.")
     ] = False
-    validation: Annotated[Validation, typer.Option(help="Whether dataset_description.json must be there.")] = (
-        Validation.REQUIRE
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +99,10 @@ class Aim:
             help="Also set XNAT's fields of what exists, where they differ; without, curators' edits stay.",
         ),
     ] = False
+    validation: Annotated[
+        Validation,
+        typer.Option(help="The official BIDS validator's errors stop it, or are told only; or it is not run."),
+    ] = Validation.REQUIRE
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,11 +30,13 @@ from xnat_bids_push.model import (
     Parcel,
     Part,
     Severity,
+    Validation,
 )
 from xnat_bids_push.preflight import Skip, Wanted, omitted, some, type_faults
 from xnat_bids_push.report import Missing, Omitted, Report, Unchosen
 from xnat_bids_push.running import OnBytes, Run
 from xnat_bids_push.table import Table, default_table
+from xnat_bids_push.validating import lies_in, validate
 
 BATCH = 50
 """Nodes that are planned, sent and proven together."""
@@ -70,8 +72,11 @@ class Survey:
         return tuple(issue for issue in self.issues if issue.severity is Severity.ERROR)
 
 
-def survey(dataset: Dataset) -> Survey:
-    """Read all names of a dataset once, and say everything that is wrong with it. No content is read."""
+def survey(dataset: Dataset, validation: Validation = Validation.OFF) -> Survey:
+    """Read all names of a dataset once, and say everything that is wrong with it. Content is left to the validator.
+
+    What the validator says of files that are not pushed, or that cannot be, does not count.
+    """
     found = Survey(issues=list(dataset.issues), left_out=list(dataset.left_out))
     deep = taken = unchosen = 0
     recordings: set[tuple[str, str]] = set()
@@ -102,6 +107,7 @@ def survey(dataset: Dataset) -> Survey:
     if dataset.choice and not taken and not found.errors:
         found.issues.append(Issue(Severity.ERROR, "", nothing_taken(dataset.choice, recordings)))
     found.unchosen = Unchosen(len(dataset.folders) - len(dataset.subjects), unchosen, dataset.choice.options)
+    found.issues += validate(dataset.root, validation, concerns=_pushed(dataset, found))
     found.issues.sort(key=lambda issue: (issue.severity, issue.path))
     return found
 
@@ -121,6 +127,18 @@ def _note_missing(found: Survey, part: Part, chosen: Chosen, dataset: Dataset) -
         found.issues.append(Issue(Severity.ERROR, path, reason))
 
 
+def _pushed(dataset: Dataset, found: Survey) -> Callable[[str], bool]:
+    """Whether what lies at a path is to be pushed, and can be."""
+    passed_over = {issue.path for issue in found.errors} | {left.path for left in found.left_out}
+
+    def pushed(path: str) -> bool:
+        here = dataset.root / path
+        skipped = here.is_symlink() and not here.exists()  # its content is elsewhere
+        return not (skipped or lies_in(path, passed_over)) and dataset.choice.may_take(path, dataset.table)
+
+    return pushed
+
+
 def placements(dataset: Dataset) -> Iterator[tuple[Part, Chosen]]:
     """Every part of a dataset, and what of it is taken, at its address."""
     metadata = Metadata(dataset) if dataset.materialise else None
@@ -133,13 +151,13 @@ def placements(dataset: Dataset) -> Iterator[tuple[Part, Chosen]]:
         yield part, chosen
 
 
-def healthy(dataset: Dataset) -> Survey:
+def healthy(dataset: Dataset, validation: Validation = Validation.OFF) -> Survey:
     """The survey of a dataset that can be read and placed.
 
     Raises:
         DatasetError: with all that is wrong with the dataset.
     """
-    found = survey(dataset)
+    found = survey(dataset, validation)
     if found.errors:
         raise DatasetError(found.errors)
     return found
@@ -241,6 +259,7 @@ def push(
     archive: Archive,
     *,
     found: Survey | None = None,
+    validation: Validation = Validation.REQUIRE,
     jobs: int = 4,
     telling: Telling | None = None,
     update_fields: bool = False,
@@ -257,7 +276,8 @@ def push(
     Args:
         dataset: what `read` gives.
         archive: what `connect` gives.
-        found: the dataset's survey, if it is at hand.
+        found: the dataset's survey, if it is at hand; it is believed, and nothing is validated again.
+        validation: whether errors of the official BIDS validator stop the push, are only told, or are not asked for.
         jobs: how many nodes are sent at a time.
         telling: what XNAT's fields tell of people, and how much.
         update_fields: whether fields of what exists are set, too, where they differ from the dataset's. Without, only
@@ -272,6 +292,7 @@ def push(
         AccessDenied: the user lacks the right to write what is to be written; nothing was written.
         ArchiveError: the server cannot be asked what it has.
     """
+    found = found or survey(dataset, validation)
     run = Run(dataset, archive, jobs=jobs, telling=telling, update_fields=update_fields, on_bytes=on_bytes, pause=pause)
     found = check(dataset, archive, found, run=run, skip=skip)
     report = _report(archive, found)

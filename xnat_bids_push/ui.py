@@ -155,6 +155,15 @@ class Screen:
     # ---------------------------------------------------------------- a run
 
     @contextmanager
+    def busy(self, what: str) -> Iterator[None]:
+        """Show that something goes on which may take minutes, if this is a terminal."""
+        if self._json or self._quiet or not self._err.is_terminal:
+            yield
+            return
+        with self._err.status(what):
+            yield
+
+    @contextmanager
     def running(self, found: Survey | None) -> Iterator[None]:
         """Show progress while a run goes on, if this is a terminal."""
         if self._json or self._quiet or not self._err.is_terminal:
