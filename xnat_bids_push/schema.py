@@ -149,7 +149,7 @@ class Schema:
         kind, facets = self._simple(declared)
         if not value.strip():
             return "it has no value"
-        if any(ord(char) < 32 and char not in "\t\n\r" for char in value):
+        if _NOT_IN_XML.search(value):
             return "its value holds control characters"
         check = _CHECKS.get(kind)
         if check is not None:
@@ -206,6 +206,9 @@ class Schema:
             here, name = inner, inner.get("base", "")
 
 
+_NOT_IN_XML = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ud800-\\udfff\\ufffe\\uffff]")
+
+
 def _range_fault(value: str, facets: Iterable[Element]) -> str:
     for facet in facets:
         low, high = facet.tag == f"{_XS}minInclusive", facet.tag == f"{_XS}maxInclusive"
@@ -246,15 +249,23 @@ def _derivation(node: Element | None) -> Element | None:
 
 
 def _is_integer(value: str) -> bool:
-    return re.fullmatch(r"[+-]?\d{1,10}", value) is not None and -(2**31) <= int(value) < 2**31
+    return re.fullmatch(r"[+-]?[0-9]{1,10}", value) is not None and -(2**31) <= int(value) < 2**31
 
 
 def _is_number(value: str) -> bool:
     """A finite one: XNAT takes ``inf``, and can never again read or delete what holds it."""
     try:
-        return math.isfinite(float(value)) and "_" not in value
+        return math.isfinite(float(value)) and "_" not in value and value.isascii()
     except ValueError:
         return False
+
+
+def _is_single(value: str) -> bool:
+    """A number of single precision: XNAT fails, and with it the whole session, at one that is none."""
+    return _is_number(value) and (float(value) == 0 or _SMALLEST <= abs(float(value)) <= _GREATEST)
+
+
+_SMALLEST, _GREATEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 
 
 def _parsed_by(parse: Callable[[str], object]) -> Callable[[str], bool]:
@@ -270,8 +281,9 @@ def _parsed_by(parse: Callable[[str], object]) -> Callable[[str], bool]:
 
 _CHECKS: dict[str, Callable[[str], bool]] = (
     dict.fromkeys(("int", "integer", "long", "short", "nonNegativeInteger", "positiveInteger"), _is_integer)
-    | dict.fromkeys(("float", "double", "decimal"), _is_number)
+    | dict.fromkeys(("double", "decimal"), _is_number)
     | {
+        "float": _is_single,
         "date": _parsed_by(date.fromisoformat),
         "time": _parsed_by(time.fromisoformat),
         "dateTime": _parsed_by(datetime.fromisoformat),
