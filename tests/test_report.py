@@ -81,6 +81,9 @@ def outcome(*findings: Finding, failure: str = "", denied: bool = False) -> Outc
 # ------------------------------------------------------------------ counting
 
 
+FINE = {State.SAME, State.KEPT}
+
+
 @CALM
 @given(st.lists(OUTCOMES, max_size=6))
 def test_a_report_is_the_sum_of_its_outcomes(outcomes: list[Outcome]) -> None:
@@ -98,10 +101,10 @@ def test_a_report_is_the_sum_of_its_outcomes(outcomes: list[Outcome]) -> None:
 
 @CALM
 @given(st.lists(OUTCOMES, max_size=6))
-def test_ok_is_said_only_if_every_file_was_seen_to_be_the_same(outcomes: list[Outcome]) -> None:
+def test_ok_is_said_only_if_every_file_is_the_same_or_stays_as_asked(outcomes: list[Outcome]) -> None:
     report = reported(outcomes)
 
-    fine = [each for each in outcomes if not each.failure and all(one.state is State.SAME for one in each.findings)]
+    fine = [each for each in outcomes if not each.failure and {one.state for one in each.findings} <= FINE]
     assert report.ok == (len(fine) == len(outcomes))
     assert report.problems == len(outcomes) - len(fine)
     assert report.failed == [each for each in outcomes if each not in fine]
@@ -109,8 +112,8 @@ def test_ok_is_said_only_if_every_file_was_seen_to_be_the_same(outcomes: list[Ou
 
 
 @pytest.mark.parametrize("state", State)
-def test_an_outcome_is_done_only_if_all_is_the_same(state: State) -> None:
-    assert outcome(finding(State.SAME), finding(state)).done == (state is State.SAME)
+def test_an_outcome_is_done_only_if_all_is_the_same_or_stays_as_asked(state: State) -> None:
+    assert outcome(finding(State.SAME), finding(state)).done == (state in FINE)
     assert not outcome(finding(State.SAME), failure="it failed").done
 
 
@@ -217,7 +220,7 @@ def test_a_node_s_kind_is_a_word(node: Node, kind: str) -> None:
 @given(OUTCOMES, st.integers(1, 4))
 def test_lines_on_a_problem_name_the_failure_and_the_first_files(one: Outcome, most: int) -> None:
     lines = list(problem_lines(one, most=most))
-    wrong = [each for each in one.findings if each.state is not State.SAME]
+    wrong = [each for each in one.findings if each.state not in FINE]
 
     assert len(lines) == bool(one.failure) + min(len(wrong), most) + (len(wrong) > most)
     assert bool(lines) == (not one.done)
@@ -231,7 +234,7 @@ def test_lines_on_a_problem_name_the_failure_and_the_first_files(one: Outcome, m
         assert f" {len(wrong) - most} more" in lines[-1]
 
 
-@pytest.mark.parametrize("state", [state for state in State if state is not State.SAME])
+@pytest.mark.parametrize("state", [state for state in State if state not in FINE])
 def test_each_state_is_explained(state: State) -> None:
     [line] = problem_lines(outcome(finding(state, reason="because")))
 

@@ -32,6 +32,8 @@ LAYERS = (
         "documents",
         "fitting",
         "materialising",
+        "policies",
+        "planfile",
     },
     {"ignoring", "dataset", "archive", "client", "package", "config", "headers", "metadata", "tailoring", "validating"},
     {"connecting", "describing", "running", "pushing", "serving"},

@@ -22,6 +22,7 @@ from xnat_bids_push.model import (
     Address,
     CreateScans,
     CreateSubject,
+    Deletion,
     Experiment,
     Field,
     FillResource,
@@ -304,21 +305,23 @@ class Archive:
         """Everything of the project itself, or of a subject itself, as one zip."""
         self._session.download(f"{self._path(node)}/files?format=zip", target)
 
-    def delete_experiment(self, node: Node) -> None:
-        """Delete an experiment with its files, by an address that names both subject and experiment."""
-        self._session.delete(self._path(node))
+    def delete(self, what: Deletion) -> None:
+        """Delete something with its files; a subject only if it is bare, the project never.
 
-    def delete_scan(self, node: Node, scan: str) -> None:
-        """Delete a scan with its files."""
-        self._session.delete(f"{self._path(node)}/scans/{_part(scan)}")
-
-    def delete_resource(self, node: Node, scan: str, resource: str) -> None:
-        """Delete a resource with its files."""
-        self._session.delete(self._resource_path(node, scan, resource))
-
-    def delete_subject(self, label: str) -> None:
-        """Delete a subject."""
-        self._session.delete(self._path(Node(label)))
+        An experiment's address names both subject and experiment: XNAT would find it by less. A file's name must be
+        none that another one begins with: XNAT would delete that, too.
+        """
+        path = self._path(what.node)
+        if what.resource:
+            path = self._resource_path(what.node, what.scan, what.resource)
+            path += f"/files/{quote(what.name)}" if what.name else ""
+        elif what.scan:
+            path += f"/scans/{_part(what.scan)}"
+        elif not what.node.subject:
+            raise Rejected("a project is never deleted")
+        elif not what.node.experiment and not self.is_bare_subject(what.node.subject, what.fields):
+            return
+        self._session.delete(path)
 
     # ---------------------------------------------------------------- paths
 

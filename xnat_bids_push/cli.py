@@ -6,7 +6,7 @@ import getpass
 import os
 import sys
 import threading
-from contextlib import suppress
+from contextlib import chdir, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +22,7 @@ from xnat_bids_push.options import (
     Jobs,
     Output,
     Placing,
+    Policies,
     Project,
     Root,
     Sessions,
@@ -35,12 +36,12 @@ from xnat_bids_push.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from xnat_bids_push.choosing import Choice, Query
     from xnat_bids_push.config import Settings
     from xnat_bids_push.dataset import Dataset
-    from xnat_bids_push.model import Experiment
+    from xnat_bids_push.model import Experiment, NodePlan
     from xnat_bids_push.preflight import Skip
     from xnat_bids_push.pushing import Survey
     from xnat_bids_push.report import Report
@@ -92,13 +93,14 @@ def push(
     sessions: Sessions,
     allowed: Allowed,
     aim: Aim,
+    policies: Policies,
     told: Told,
     *,
     jobs: Jobs = 4,
     output: Output,
 ) -> None:
     """Push a dataset into a project, and prove that it arrived. To go on after an interruption, push again."""
-    from xnat_bids_push import pushing
+    from xnat_bids_push import planfile, pushing
     from xnat_bids_push.connecting import Access, open_settings
 
     screen = _screen(output)
@@ -107,6 +109,16 @@ def push(
     settings = _settings(screen, where, root)
     access = Access.CREATE if aim.create_project or not settings.server else Access.EXISTING
     with open_settings(settings, project, access) as opened, screen.running(found):
+        if policies.as_planned is not None:
+            planned = pushing.plan(
+                dataset,
+                opened,
+                found=found,
+                telling=told.telling(),
+                update_fields=aim.update_fields,
+                policy=policies.policy(),
+            )
+            planfile.check_unmoved(policies.as_planned, planned)
         report = pushing.push(
             dataset,
             opened,
@@ -115,6 +127,8 @@ def push(
             telling=told.telling(),
             update_fields=aim.update_fields,
             skip=_skip(allowed),
+            policy=policies.policy(),
+            max_delete=policies.max_delete,
             on_outcome=screen.outcome,
             on_bytes=screen.sent,
         )
@@ -133,7 +147,13 @@ def plan(
     sessions: Sessions,
     allowed: Allowed,
     aim: Aim,
+    policies: Policies,
     told: Told,
+    *,
+    context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write it to a file, for apply.", show_default=False)
+    ] = None,
     output: Output,
 ) -> None:
     """Show what a push would do; change nothing. Exit code 0 if there is nothing to do, else 1."""
@@ -153,11 +173,59 @@ def plan(
             telling=told.telling(),
             update_fields=aim.update_fields,
             skip=_skip(allowed),
+            policy=policies.policy(),
         )
-        settled = screen.plan(plans, opened, left_out=(str(found.unchosen), str(found.missing)))
+        with _plan_file(file, plans, project, settings, context.obj) as written:
+            settled = screen.plan(written, opened, left_out=(str(found.unchosen), str(found.missing)))
         if str(found.omitted):
             screen.note(f"left out: {found.omitted}")
+    if file is not None:
+        screen.say(f"Written to {file}; to do it: bids2xnat apply {file}")
     raise typer.Exit(OK if settled else DIFFERS)
+
+
+@contextmanager
+def _plan_file(
+    file: Path | None, plans: Iterator[NodePlan], project: str, settings: Settings, arguments: Sequence[str]
+) -> Iterator[Iterator[NodePlan]]:
+    """Write plans to a file as they pass by; a plan that was not made to its end leaves none."""
+    from xnat_bids_push import planfile
+    from xnat_bids_push.errors import ConfigError
+
+    if file is None:
+        yield plans
+        return
+    place = settings.server or str(settings.archive)
+    header = planfile.Header(place, project, str(Path.cwd()), planfile.without_output(arguments[1:]), __version__)
+    partial = file.with_name(f".{file.name}.part")
+    try:
+        with partial.open("w", encoding="utf-8") as target:
+            yield planfile.write_plan(target, header, plans)
+        partial.replace(file)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@app.command()
+def apply(
+    plan: Annotated[Path, typer.Argument(help="A file that plan -o has written.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line, for programs.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
+) -> None:
+    """Do what was planned, if neither dataset nor archive has changed since; else do nothing."""
+    from xnat_bids_push import planfile
+    from xnat_bids_push.errors import ConfigError
+
+    file = plan.absolute()
+    header = planfile.read_header(file)
+    if not Path(header.folder).is_dir():
+        raise ConfigError(f"{plan} was made in {header.folder}, which is not there: plan again")
+    words = [word for word, on in (("--json", as_json), ("--quiet", quiet)) if on]
+    arguments = ["push", *header.arguments, "--as-planned", str(file), *words]
+    with chdir(header.folder):
+        app(spread(arguments, app), prog_name="bids2xnat", obj=arguments)
 
 
 @app.command()
@@ -461,7 +529,7 @@ def _run(arguments: list[str]) -> int:
     screen = _screen(Output("--json" in arguments, "--quiet" in arguments))
     codes = ((DatasetError, BAD_DATASET), (MappingError, BAD_DATASET), (ConfigError, USAGE), (AccessDenied, DENIED))
     try:
-        app(arguments, prog_name="bids2xnat")
+        app(arguments, prog_name="bids2xnat", obj=arguments)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else USAGE
         if code == INTERRUPTED:

@@ -519,6 +519,8 @@ def is_ours(address: Address, table: Table) -> bool:
     """Whether our table can have written a file at this address."""
     if folder_of(address.node, table) is None:
         return False
+    if address.resource == table.staging:
+        return True
     return is_manifest(address, table) or is_copy(address, table) or path_of(address, table) is not None
 
 

@@ -302,6 +302,8 @@ class State(StrEnum):
     MISSING = "+"
     DIFFERS = "*"
     EXTRA = "-"
+    KEPT = "≠"
+    """Another content on the server, which stays because the user said so."""
     UNPROVEN = "?"
     """The size is right, but the server has no digest yet."""
 
@@ -381,7 +383,28 @@ class SendFile:
     replace: bool = False
 
 
-Step = CreateSubject | ImportSession | CreateScans | SetFields | FillResource | SendFile
+@dataclass(frozen=True, slots=True, order=True)
+class Deletion:
+    """One thing to delete. What is empty is not named: a file, a resource, a scan, or the whole node.
+
+    Args:
+        files: how many files go with it.
+        fields: those that a subject was given; it goes only if it has no others.
+    """
+
+    node: Node
+    scan: str = ""
+    resource: str = ""
+    files: int = 0
+    fields: tuple[Field, ...] = ()
+    name: str = ""
+
+    def __str__(self) -> str:
+        parts = [str(self.node), self.scan, self.resource, self.name]
+        return "/".join(part for part in parts if part)
+
+
+Step = CreateSubject | ImportSession | CreateScans | SetFields | FillResource | SendFile | Deletion
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,6 +415,7 @@ class NodePlan:
         steps: in the order in which they must run.
         prove: whether the server must compute digests before the node can be believed.
         obstacle: why nothing can be done here, for people; empty if all is well.
+        fingerprint: of all that this was decided by.
     """
 
     node: Node
@@ -399,11 +423,13 @@ class NodePlan:
     steps: tuple[Step, ...] = ()
     prove: bool = False
     obstacle: str = ""
+    fingerprint: str = ""
 
     @property
     def settled(self) -> bool:
         """Whether the server's own listing proves that everything is there, and nothing else of ours."""
-        return not self.obstacle and not self.steps and all(finding.state is State.SAME for finding in self.findings)
+        well = all(finding.state in (State.SAME, State.KEPT) for finding in self.findings)
+        return well and not self.obstacle and not self.steps
 
 
 # ------------------------------------------------------------------ telling
@@ -426,8 +452,8 @@ class Outcome:
 
     @property
     def done(self) -> bool:
-        """Whether the archive was seen to equal the dataset here."""
-        return not self.failure and all(finding.state is State.SAME for finding in self.findings)
+        """Whether the archive was seen to equal the dataset here, but for what stays because the user said so."""
+        return not self.failure and all(finding.state in (State.SAME, State.KEPT) for finding in self.findings)
 
 
 @dataclass(frozen=True, slots=True)

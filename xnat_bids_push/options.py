@@ -17,6 +17,7 @@ import typer
 from xnat_bids_push.errors import ConfigError
 from xnat_bids_push.fields import Dates, Telling
 from xnat_bids_push.model import Validation
+from xnat_bids_push.policies import Existing, Policy
 
 Root = Annotated[Path, typer.Argument(help="The BIDS dataset's folder.", show_default=False)]
 Project = Annotated[str, typer.Argument(help="The XNAT project's ID.", show_default=False)]
@@ -103,6 +104,27 @@ class Aim:
         Validation,
         typer.Option(help="The official BIDS validator's errors stop it, or are told only; or it is not run."),
     ] = Validation.REQUIRE
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What may be done to what is there."""
+
+    existing: Annotated[
+        Existing,
+        typer.Option(
+            help="What differs there: fail reports it, skip leaves it in peace, replace replaces it; never unproven."
+        ),
+    ] = Existing.FAIL
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete files of ours that the dataset does not have (any more).")
+    ] = False
+    max_delete: Annotated[int, typer.Option(min=0, help="If more than this would be deleted, nothing is done.")] = 100
+    as_planned: Annotated[Path | None, typer.Option(hidden=True)] = None
+
+    def policy(self) -> Policy:
+        """The same in the words of the core."""
+        return Policy(self.existing, self.delete)
 
 
 @dataclass(frozen=True, slots=True)

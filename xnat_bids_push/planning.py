@@ -5,9 +5,10 @@ The same comparison is the dry run, the resume, the verification and the removal
 
 from __future__ import annotations
 
+import hashlib
 import html
 import math
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from xnat_bids_push.model import (
     Address,
     CreateScans,
     CreateSubject,
+    Deletion,
     Field,
     FillResource,
     Finding,
@@ -34,6 +36,16 @@ from xnat_bids_push.model import (
     StoredFile,
 )
 from xnat_bids_push.names import is_plain
+from xnat_bids_push.policies import (
+    CAREFUL,
+    Existing,
+    Policy,
+    deletions,
+    is_stage,
+    kept,
+    leftovers,
+    replacement,
+)
 from xnat_bids_push.table import Table
 
 LARGE = 256 * 2**20
@@ -77,12 +89,13 @@ def plan_node(
     describe: Describe,
     table: Table,
     known: Known,
+    policy: Policy = CAREFUL,
     large: int = LARGE,
 ) -> NodePlan:
     """Compare one node, and say what would make the server equal to the dataset there.
 
-    Nothing is deleted, and no file of the dataset that the server holds otherwise is overwritten: that is reported.
-    Only what the push itself makes (copies and manifests) is replaced.
+    Unless the policy says so, nothing is deleted, and no file of the dataset that the server holds otherwise is
+    overwritten: that is reported. Only what the push itself makes (copies and manifests) is replaced.
 
     Args:
         parcel: what the dataset has for the node.
@@ -91,15 +104,34 @@ def plan_node(
         describe: gives the fields of what is to be made.
         table: the mapping; it tells our files from those of others.
         known: what the run knows beside.
+        policy: what may be done to what is there.
         large: the size in bytes from which on a file travels by itself.
     """
-    findings = (*(_compare(placed, holding, digest) for placed in parcel.files), *_extras(parcel, holding, table))
+    compared = (_compare(placed, holding, digest) for placed in parcel.files)
+    findings = (*(kept(finding, policy) for finding in compared), *extras(parcel, holding, table))
     obstacle = _obstacle(parcel, holding, table)
     if obstacle:
-        return NodePlan(parcel.node, findings, obstacle=obstacle)
+        return NodePlan(parcel.node, findings, obstacle=obstacle, fingerprint=_fingerprint(parcel, holding))
     prove = any(finding.state is State.UNPROVEN for finding in findings)
-    steps = tuple(_steps(parcel, holding, findings, describe, known, large))
-    return NodePlan(parcel.node, findings, steps, prove)
+    steps = list(_steps(parcel, holding, findings, describe, known, large))
+    if policy.existing is Existing.REPLACE:
+        differing = _in_state(State.DIFFERS, parcel, findings)
+        todo = replacement(_of_the_dataset(differing, known), holding, digest=digest, table=table)
+        steps += _sendings(todo.to_stage, large, replace=False)
+        steps += _sendings([*todo.to_restage, *todo.to_place], large, replace=True)
+        prove = prove or todo.unproven
+    if not steps and not prove:
+        steps += _clearings(parcel, holding, findings, policy, table)
+    return NodePlan(parcel.node, findings, tuple(steps), prove, fingerprint=_fingerprint(parcel, holding))
+
+
+def _fingerprint(parcel: Parcel, holding: Holding) -> str:
+    """A digest of all that a plan is decided by: the files' names, sizes and times, and the server's listing."""
+    files = sorted((str(one.address), one.file.path, one.file.size, one.file.stamp) for one in parcel.files)
+    stored = sorted((str(one.address), one.size, one.md5) for one in holding.files.values())
+    identifier = holding.id if parcel.node.experiment else ""  # a project that is about to be made holds as little
+    everything = (parcel.node, parcel.xsi_type, files, identifier, holding.xsi_type, stored)
+    return hashlib.blake2b(repr(everything).encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 
 def _compare(placed: Placed, holding: Holding, digest: Digest) -> Finding:
@@ -121,7 +153,7 @@ def _state(placed: Placed, stored: StoredFile | None, digest: Digest) -> tuple[S
     return State.SAME, ""
 
 
-def _extras(parcel: Parcel, holding: Holding, table: Table) -> Iterator[Finding]:
+def extras(parcel: Parcel, holding: Holding, table: Table) -> Iterator[Finding]:
     """What our table can have written there, and the dataset does not have. What others wrote is not our business."""
     known = {placed.address for placed in parcel.files}
     homes = {placed.file.path: placed.address for placed in parcel.files if placed.origin is Origin.DATASET}
@@ -131,6 +163,8 @@ def _extras(parcel: Parcel, holding: Holding, table: Table) -> Iterator[Finding]
             path = path_of(address, table) or ""
             home = homes.get(path)
             reason = f"an older copy: the file's place is {home}" if home else "the dataset has no such file here"
+            if is_stage(address, table):
+                reason = "left of a replacement that was not completed"
             yield Finding(State.EXTRA, address, path, max(stored.size, 0), origin, reason)
 
 
@@ -159,10 +193,10 @@ def _kind(parcel: Parcel, table: Table) -> str:
 def _steps(
     parcel: Parcel, holding: Holding, findings: Iterable[Finding], describe: Describe, known: Known, large: int
 ) -> Iterator[Step]:
-    states = {finding.address: finding.state for finding in findings}
-    missing = [placed for placed in parcel.files if states[placed.address] is State.MISSING]
-    differing = [placed for placed in parcel.files if states[placed.address] is State.DIFFERS]
-    stale = [one for one in differing if one.origin is not Origin.DATASET or one.address in known.written]
+    missing = _in_state(State.MISSING, parcel, findings)
+    differing = _in_state(State.DIFFERS, parcel, findings) + _in_state(State.KEPT, parcel, findings)
+    theirs = set(_of_the_dataset(differing, known))
+    stale = [one for one in differing if one not in theirs]
     node = parcel.node
     if (missing or parcel.xsi_type) and node.subject and node.subject not in known.subjects:
         yield CreateSubject(node.subject, describe.subject_fields(node.subject))
@@ -179,6 +213,29 @@ def _steps(
     hidden = [placed for placed in missing if placed.address in known.hidden]
     yield from _sendings((one for one in missing if one.address not in known.hidden), large, replace=False)
     yield from _sendings([*hidden, *stale], large, replace=True)
+
+
+def _in_state(state: State, parcel: Parcel, findings: Iterable[Finding]) -> list[Placed]:
+    found = {finding.address for finding in findings if finding.state is state}
+    return [placed for placed in parcel.files if placed.address in found]
+
+
+def _of_the_dataset(files: Iterable[Placed], known: Known) -> list[Placed]:
+    """Those that the push has neither made itself nor written in this run, which are ours to write again."""
+    return [one for one in files if one.origin is Origin.DATASET and one.address not in known.written]
+
+
+def _clearings(
+    parcel: Parcel, holding: Holding, findings: Sequence[Finding], policy: Policy, table: Table
+) -> Iterator[Deletion]:
+    """What is to be deleted, once all of the dataset is proven to be there."""
+    if any(finding.state not in (State.SAME, State.KEPT, State.EXTRA) for finding in findings):
+        return
+    if policy.delete and not parcel.aside:
+        alone = {finding.address for finding in findings if finding.state is State.EXTRA}
+        yield from deletions(alone, holding, {scan.id for scan in parcel.scans})
+    elif policy.existing is Existing.REPLACE:
+        yield from leftovers(holding, table)
 
 
 def _corrections(parcel: Parcel, holding: Holding, shown: Shown) -> Iterator[SetFields]:

@@ -13,7 +13,7 @@ from xnat_bids_push.annex import get_content, get_subdataset
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.choosing import Chosen, choose, nothing_taken
 from xnat_bids_push.dataset import Dataset
-from xnat_bids_push.errors import DatasetError
+from xnat_bids_push.errors import ConfigError, DatasetError
 from xnat_bids_push.fields import Telling
 from xnat_bids_push.labels import Portion
 from xnat_bids_push.mapping import is_copy, place
@@ -32,8 +32,9 @@ from xnat_bids_push.model import (
     Severity,
     Validation,
 )
+from xnat_bids_push.policies import CAREFUL, Policy
 from xnat_bids_push.preflight import Skip, Wanted, omitted, some, type_faults
-from xnat_bids_push.report import Missing, Omitted, Report, Unchosen
+from xnat_bids_push.report import Missing, Omitted, Report, Unchosen, count
 from xnat_bids_push.running import OnBytes, Run
 from xnat_bids_push.table import Table, default_table
 from xnat_bids_push.validating import lies_in, validate
@@ -43,6 +44,9 @@ BATCH = 50
 
 LOOKED_INTO = 10
 """How many experiments with the labels of another push are looked into, to see whether they are of one."""
+
+MAX_DELETE = 100
+"""How many files may be deleted at most, unless the user says otherwise."""
 
 OnOutcome = Callable[[Outcome], None]
 
@@ -241,6 +245,7 @@ def plan(
     telling: Telling | None = None,
     update_fields: bool = False,
     skip: Skip | None = None,
+    policy: Policy = CAREFUL,
 ) -> Iterator[NodePlan]:
     """What a push would do, node by node; with `update_fields` to fields of what exists, too. Changes nothing.
 
@@ -248,7 +253,7 @@ def plan(
         DatasetError: the dataset cannot be pushed as it is.
         ArchiveError: the server cannot be asked what it has.
     """
-    run = Run(dataset, archive, telling=telling, update_fields=update_fields)
+    run = Run(dataset, archive, telling=telling, update_fields=update_fields, policy=policy)
     found = check(dataset, archive, found, run=run, skip=skip)
     for batch in batches(dataset, subjects=update_fields, omitted=found.omitted):
         yield from run.plan(batch)
@@ -264,14 +269,16 @@ def push(
     telling: Telling | None = None,
     update_fields: bool = False,
     skip: Skip | None = None,
+    policy: Policy = CAREFUL,
+    max_delete: int = MAX_DELETE,
     on_outcome: OnOutcome | None = None,
     on_bytes: OnBytes | None = None,
     pause: float = 1.0,
 ) -> Report:
     """Make the archive equal to the dataset, and prove it.
 
-    Nothing is deleted, and what differs in the archive is reported and left as it is. A failure at one node does not
-    stop the others. To go on after an interruption, push again.
+    Unless the policy says so, nothing is deleted, and what differs in the archive is left as it is. A failure at one
+    node does not stop the others. To go on after an interruption, push again.
 
     Args:
         dataset: what `read` gives.
@@ -283,6 +290,8 @@ def push(
         update_fields: whether fields of what exists are set, too, where they differ from the dataset's. Without, only
             what is made is given fields, and what curators wrote since stays.
         skip: what is left out where the site does not allow it.
+        policy: what may be done to what is there and differs, or is there alone.
+        max_delete: how many files the policy may delete at most; if they are more, nothing is done at all.
         on_outcome: told of each node when it is settled or given up.
         on_bytes: told, from several threads, how many bytes of the dataset went out.
         pause: seconds before a failed round is tried again, doubled each time.
@@ -290,16 +299,42 @@ def push(
     Raises:
         DatasetError: the dataset cannot be pushed as it is; nothing was written.
         AccessDenied: the user lacks the right to write what is to be written; nothing was written.
+        ConfigError: more would be deleted than may be; nothing was written.
         ArchiveError: the server cannot be asked what it has.
     """
     found = found or survey(dataset, validation)
-    run = Run(dataset, archive, jobs=jobs, telling=telling, update_fields=update_fields, on_bytes=on_bytes, pause=pause)
+    run = Run(
+        dataset,
+        archive,
+        jobs=jobs,
+        telling=telling,
+        update_fields=update_fields,
+        policy=policy,
+        on_bytes=on_bytes,
+        pause=pause,
+    )
     found = check(dataset, archive, found, run=run, skip=skip)
+    if policy.delete:
+        _check_deletions(dataset, found, run, max_delete)
     report = _report(archive, found)
     for batch in batches(dataset, subjects=update_fields, omitted=found.omitted):
         _add_all(report, run.settle(batch), on_outcome)
     report.issues += tuple(run.issues())
     return report
+
+
+def _check_deletions(dataset: Dataset, found: Survey, run: Run, most: int) -> None:
+    """Count what would be deleted, before anything is."""
+    if dataset.choice or found.missing.number:
+        raise ConfigError(
+            "--delete compares with the whole dataset: it cannot be had together with filters or missing content"
+        )
+    number = sum(map(run.extras, batches(dataset, omitted=found.omitted)))
+    if number > most:
+        raise ConfigError(
+            f"{count(number, 'file')} of the archive would be deleted, and --max-delete is {most}: nothing was done. "
+            "Look at them with plan --delete, and give a higher --max-delete if they can go"
+        )
 
 
 def verify(

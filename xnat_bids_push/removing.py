@@ -14,30 +14,10 @@ from xnat_bids_push.archive import Archive
 from xnat_bids_push.dataset import Dataset
 from xnat_bids_push.errors import AccessDenied, ArchiveError
 from xnat_bids_push.fields import Telling
-from xnat_bids_push.model import Address, Field, Node, NodePlan, Outcome, Parcel, State
+from xnat_bids_push.model import Address, Deletion, Node, NodePlan, Outcome, Parcel, State
 from xnat_bids_push.pushing import batches, healthy
 from xnat_bids_push.report import Report
 from xnat_bids_push.running import Run
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Deletion:
-    """One thing to delete: a resource, or with `resource` empty a whole scan, or with both empty the whole node.
-
-    Args:
-        files: how many files go with it.
-        fields: those that a subject was given; it goes only if it has no others.
-    """
-
-    node: Node
-    scan: str = ""
-    resource: str = ""
-    files: int = 0
-    fields: tuple[Field, ...] = ()
-
-    def __str__(self) -> str:
-        parts = [str(self.node), self.scan, self.resource]
-        return "/".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +73,11 @@ def remove(
 def _remove(removal: Removal, archive: Archive) -> Outcome:
     try:
         for deletion in removal.deletions:
-            _delete(deletion, archive)
+            archive.delete(deletion)
     except ArchiveError as error:
         denied = isinstance(error, AccessDenied)
         return Outcome(removal.node, (), failure=f"could not be removed: {error}", denied=denied)
     return Outcome(removal.node, (), failure="; ".join(removal.kept))
-
-
-def _delete(deletion: Deletion, archive: Archive) -> None:
-    if deletion.resource:
-        archive.delete_resource(deletion.node, deletion.scan, deletion.resource)
-    elif deletion.scan:
-        archive.delete_scan(deletion.node, deletion.scan)
-    elif deletion.node.experiment:
-        archive.delete_experiment(deletion.node)
-    elif archive.is_bare_subject(deletion.node.subject, deletion.fields):
-        archive.delete_subject(deletion.node.subject)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import field as made_of
 from xnat_bids_push.model import (
     CreateScans,
     CreateSubject,
+    Deletion,
     Explanation,
     Field,
     FillResource,
@@ -233,7 +234,7 @@ def step_fields(step: Step) -> tuple[Field, ...]:
             return tuple(field for scan in scans for field in scan.fields)
         case CreateSubject(fields=fields):
             return fields
-        case FillResource() | SendFile():
+        case FillResource() | SendFile() | Deletion():
             return ()
 
 
@@ -277,7 +278,7 @@ def problem_lines(outcome: Outcome, *, most: int = 5) -> Iterator[str]:
     """What is wrong at a node: the failure, and the files it concerns."""
     if outcome.failure:
         yield f"{outcome.node}: {outcome.failure}"
-    findings = [finding for finding in outcome.findings if finding.state is not State.SAME]
+    findings = [finding for finding in outcome.findings if finding.state not in (State.SAME, State.KEPT)]
     for finding in findings[:most]:
         reason = f" ({finding.reason})" if finding.reason else ""
         yield f"{finding.state} {finding.path or finding.address}: {_STATE_WORDS[finding.state]}{reason}"
@@ -289,6 +290,7 @@ _STATE_WORDS = {
     State.SAME: "in the archive",
     State.MISSING: "not in the archive",
     State.DIFFERS: "differs in the archive, and was left as it is",
+    State.KEPT: "differs in the archive, and stays as it is",
     State.EXTRA: "in the archive only, and was left there",
     State.UNPROVEN: "in the archive, not proven",
 }

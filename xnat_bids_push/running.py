@@ -25,6 +25,7 @@ from xnat_bids_push.model import (
     Address,
     CreateScans,
     CreateSubject,
+    Deletion,
     Experiment,
     Field,
     FillResource,
@@ -44,10 +45,11 @@ from xnat_bids_push.model import (
     Step,
 )
 from xnat_bids_push.package import Sent, Watch
-from xnat_bids_push.planning import LARGE, Known, plan_node
+from xnat_bids_push.planning import LARGE, Known, extras, plan_node
+from xnat_bids_push.policies import CAREFUL, Policy
 from xnat_bids_push.preflight import project_refusal, reader_refusal, unlisted_refusal
 
-ROUNDS = 4
+ROUNDS = 6
 """How often a batch is planned and run before what is left is called a failure."""
 
 OnBytes = Callable[[int], None]
@@ -68,6 +70,7 @@ class Run:
         jobs: int = 1,
         telling: Telling | None = None,
         update_fields: bool = False,
+        policy: Policy = CAREFUL,
         on_bytes: OnBytes | None = None,
         pause: float = 1.0,
         large: int = LARGE,
@@ -83,6 +86,7 @@ class Run:
         self._describer = Describer(dataset, telling)
         self._describe = Fitted(self._describer, archive.schema)
         self._update_fields = update_fields
+        self._policy = policy
         self._sent: Sent = {}
         self._hidden: set[Address] = set()
         self._admitted = False
@@ -117,10 +121,16 @@ class Run:
                 describe=self._describe,
                 table=self._table,
                 known=known,
+                policy=self._policy,
                 large=self._large,
             )
             for parcel in batch
         ]
+
+    def extras(self, batch: Sequence[Parcel]) -> int:
+        """How many files the server has at some nodes that can be ours, and that the dataset does not have."""
+        holdings = self._holdings([parcel.node for parcel in batch])
+        return sum(1 for parcel in batch for _ in extras(parcel, holdings[parcel.node], self._table))
 
     def _holdings(self, nodes: Sequence[Node]) -> dict[Node, Holding]:
         known = {node: self._experiments.get(node.experiment) for node in nodes if node.experiment}
@@ -281,6 +291,8 @@ class Run:
             case ImportSession(parcel):
                 identifier = self._imported(step, sent, watch)
                 self._know(parcel, identifier)
+            case Deletion():
+                archive.delete(step)
             case FillResource(node, scan, resource):
                 taken = archive.fill_resource(step, table=table, sent=sent, watch=watch)
                 self._refused(sent, {Address(node, scan, resource, name) for name in taken})

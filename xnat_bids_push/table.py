@@ -67,6 +67,7 @@ class Table:
     companion: str
     other: str
     manifest: str
+    staging: str
     trees: Mapping[str, Tree]
     labels: Mapping[str, Mapping[str, str]]
     rules: Rules
@@ -226,6 +227,7 @@ def _build(raw: Mapping[str, object]) -> Table:
         companion=texts["resources"]["companion"],
         other=texts["resources"]["other"],
         manifest=texts["resources"]["manifest"],
+        staging=texts["resources"]["staging"],
         trees={
             name: Tree(str(row["resource"]), bool(row.get("optional", False)), bool(row.get("parts", False)))
             for name, row in rows["trees"].items()
@@ -266,7 +268,7 @@ def _faults(table: Table) -> Iterable[str]:
         if not datatype.formats:
             yield f"[datatypes] {datatype.name}: there is no such table of formats, or it is empty"
         for label in datatype.formats.values():
-            if label in {table.sidecar, table.companion, table.manifest}:
+            if label in {table.sidecar, table.companion, table.manifest, table.staging}:
                 yield f"[formats]: {label!r} is the resource of something else"
     for modality in table.modalities:
         if re.fullmatch(r"[A-Z]+", modality) is None:
@@ -278,13 +280,13 @@ def _faults(table: Table) -> Iterable[str]:
             yield f"[combinations] {name}: a combination is of two modalities or more"
     labels = [tree.resource for tree in table.trees.values()]
     labels += [label for datatype in table.datatypes.values() for label in datatype.formats.values()]
-    labels += [table.sidecar, table.companion, table.other, table.manifest]
+    labels += [table.sidecar, table.companion, table.other, table.manifest, table.staging]
     for label in labels:
         if RESOURCE_LABEL.fullmatch(label) is None:
             yield f"{label!r}: a resource's label starts with a letter and holds letters, digits, _ and - only"
     for name in (name for name, tree in table.trees.items() if tree.optional and name not in _ASKED_FOR):
         yield f"[trees] {name}: only {' and '.join(_ASKED_FOR)} can be optional: no option asks for others"
-    taken = [tree.resource for tree in table.trees.values()] + [table.other, table.manifest]
+    taken = [tree.resource for tree in table.trees.values()] + [table.other, table.manifest, table.staging]
     if len(set(taken)) < len(taken):
         yield "[trees]: two folders, or a folder and [resources], share a resource"
     for tree in table.trees.values():

@@ -15,6 +15,7 @@ from rich.markup import escape
 from xnat_bids_push.errors import DatasetError
 from xnat_bids_push.model import (
     CreateSubject,
+    Deletion,
     ImportSession,
     Issue,
     NodePlan,
@@ -125,9 +126,8 @@ class Screen:
     def _plan_words(self, states: dict[State, int], size: int, archive: Archive) -> None:
         words = [f"{count(states[State.MISSING], 'file')} to send ({human_size(size)})"]
         words += [f"{states[State.SAME]:,} there already"] if states[State.SAME] else []
-        words += (
-            [f"{states[State.DIFFERS]:,} with another content, which stay as they are"] if states[State.DIFFERS] else []
-        )
+        words += [f"{states[State.DIFFERS]:,} with another content"] if states[State.DIFFERS] else []
+        words += [f"{states[State.KEPT]:,} with another content, which stay"] if states[State.KEPT] else []
         words += [f"{states[State.UNPROVEN]:,} to be proven"] if states[State.UNPROVEN] else []
         words += [f"{states[State.EXTRA]:,} in the archive only"] if states[State.EXTRA] else []
         self.say(f"Project {archive.project}: {', '.join(words)}. Nothing was changed.")
@@ -146,6 +146,7 @@ class Screen:
         self.say(f"{sign} {one.node}  {', '.join(words)}" + (f": {one.obstacle}" if one.obstacle else ""))
         lines = [f"{f.state} {f.path or f.address}" + (f"  ({f.reason})" if f.reason else "") for f in others]
         changes = [field for step in one.steps if isinstance(step, SetFields) for field in step_fields(step)]
+        lines += [f"delete {step}" for step in one.steps if isinstance(step, Deletion)]
         lines += [f"{_FIELDS} {field.path}: {field.value}  ({field.source})" for field in changes]
         for line in lines[:_MOST]:
             self.say(f"    {line}")
@@ -224,6 +225,8 @@ class Screen:
             self.note(f"Not everything is there: left out are {report.missing}. {here}{_GET_IT}")
         if str(report.omitted):
             (self.say if report.ok else self.note)(f"Left out: {report.omitted}.")
+        if report.states[State.KEPT]:
+            self.note(f"{count(report.states[State.KEPT], 'file')} with another content there, left as asked.")
 
     def _left_out(self, report: Report) -> None:
         for left in report.left_out[:_MOST]:
@@ -339,7 +342,7 @@ def _not_well(report: Report, verb: str) -> str:
     words = [f"{_NOT_WELL[verb]}: {where} {'has' if report.problems == 1 else 'have'} problems (above)"]
     words[0] += f": {files}." if files else "."
     if states[State.DIFFERS] or states[State.EXTRA]:
-        words.append("What differs, or is not the dataset's, was left as it is.")
+        words.append("What differs, or is not the dataset's, was left as it is (see --existing and --delete).")
     if report.denied:
         words.append("For some of it you lack the right: ask an owner of the project.")
     if report.denied < report.problems and (states[State.MISSING] or states[State.UNPROVEN]):
