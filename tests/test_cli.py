@@ -379,3 +379,20 @@ def test_pulling_what_the_project_does_not_have_is_an_error_that_names_what_ther
     assert not (tmp_path / "out").exists()
     assert run("pull", "DEMO", tmp_path / "out", "--suffix", "dwi") == 1
     assert "nothing is taken (--suffix): of recordings there are anat (T1w), func (bold)" in capsys.readouterr().err
+
+
+def test_a_push_without_some_content_says_so_last_and_exits_1(
+    small_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The archive does not equal the dataset; `plan` has nothing more to do all the same."""
+    image = small_root / "sub-02/anat/sub-02_T1w.nii.gz"
+    image.write_text("/annex/objects/MD5E-s4--900150983cd24fb0d6963f7d28e17f72.nii.gz\n")
+    assert run(small_root, "DEMO") == 3
+    assert "datalad get 'sub-02/anat/sub-02_T1w.nii.gz'" in capsys.readouterr().err
+    for command in ("push", "verify"):
+        assert run(command, small_root, "DEMO", "--skip-missing-content") == 1
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith("Not everything is there. Left out: 1 file whose content is not here")
+        assert "sub-02/anat/sub-02_T1w.nii.gz. What is here is there: 2 sessions, 8 files" in last
+    assert run("plan", small_root, "DEMO", "--skip-missing-content") == 0
+    assert "has all that is taken of the dataset" in capsys.readouterr().out

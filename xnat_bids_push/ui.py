@@ -222,7 +222,7 @@ class Screen:
             self.note(_not_well(report, verb))
         if report.missing.number:
             here = "" if report.problems else f"What is here is there: {what}. "
-            self.note(f"Not everything is there: left out are {report.missing}. {here}{_GET_IT}")
+            self.note(f"Not everything is there. Left out: {report.missing}. {here}{_GET_IT}")
         if str(report.omitted):
             (self.say if report.ok else self.note)(f"Left out: {report.omitted}.")
         if report.states[State.KEPT]:
