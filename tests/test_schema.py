@@ -89,6 +89,7 @@ def test_what_xnat_keeps_fits(xsi_type: str, path: str, value: str) -> None:
         (MR, "parameters/addParam[nosuch=a]", "1", "no such field"),
         (MR, f"parameters/addParam[name={'k' * 256}]", "1", "longer than 255"),
         (MR, "type", "x" * 256, "256 characters, and 255"),
+        (MR, "type", "\U0001f9e0" * 128, "256 characters, and 255"),
         (MR, "type", " ", "no value"),
         (MR, "type", "a\x00b", "control characters"),
         (MR, "type", "a\uffffb", "control characters"),

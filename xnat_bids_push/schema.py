@@ -159,7 +159,8 @@ class Schema:
             return f"{value!r} is none of {', '.join(choices)}"
         limits = [int(one.get("value", "0")) for one in facets if one.tag in (f"{_XS}maxLength", f"{_XS}length")]
         longest = min(limits, default=_LONGEST)
-        return "" if len(value) <= longest else f"it has {len(value)} characters, and {longest} are allowed"
+        length = len(value.encode("utf-16-le")) // 2  # as Java counts
+        return "" if length <= longest else f"it has {length} characters, and {longest} are allowed"
 
     # ---------------------------------------------------------------- the document, read
 
