@@ -36,7 +36,7 @@ FOLLOWED = [
     "reference/api.md",
     "reference/exit-codes.md",
 ]
-PAGES = ["tutorial.md", "howto/real-xnat.md", "howto/datalad.md", *FOLLOWED]
+PAGES = ["tutorial.md", "howto/real-xnat.md", "howto/check.md", "howto/datalad.md", *FOLLOWED]
 
 PASSWORD = "the-password"
 EXAMPLE = "https://xnat.example.org"
@@ -228,6 +228,15 @@ def test_a_real_server_is_used_as_the_page_shows(home: Path, stock_xnat: LocalSe
 
     reader = Reader(home, home, ((EXAMPLE, stock_xnat.url), ("xnat.example.org", host)))
     reader.follow(_read("howto/real-xnat.md"))
+
+
+def test_a_server_is_examined_as_the_page_shows(home: Path, stock_xnat: LocalServer) -> None:
+    generate_many(home / "study", subjects=1)
+    (home / ".netrc").write_text(f"machine {stock_xnat.url.removeprefix('http://')} login alice password {PASSWORD}\n")
+
+    reader = Reader(home, home, ((EXAMPLE, stock_xnat.url),))
+    reader.follow(f"```console\n$ bids2xnat study STUDY --server {EXAMPLE} --create-project\n…\n```\n")
+    reader.follow(_read("howto/check.md"))
 
 
 def test_every_page_with_commands_is_followed() -> None:

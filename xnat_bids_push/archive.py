@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import replace
 from functools import partial
 from typing import IO, TypedDict, cast
 from urllib.parse import quote, unquote
 
-from defusedxml import ElementTree
+from defusedxml import DefusedXmlException, ElementTree
 
-from xnat_bids_push.client import LONG_TIMEOUT, Credentials, Session, check_is_xnat, json_of
+from xnat_bids_push.client import LONG_TIMEOUT, Credentials, Session, greet, json_of, list_of
 from xnat_bids_push.documents import fields_document, new_scans_document, subject_document
 from xnat_bids_push.errors import AccessDenied, ArchiveError, Rejected, Unavailable
 from xnat_bids_push.model import (
@@ -113,9 +114,34 @@ class Archive:
                 path = "/xapi/schemas/xnat"
                 try:
                     self._schema = Schema(ElementTree.fromstring(self._session.get(path).content))
-                except ElementTree.ParseError as error:
+                except (ElementTree.ParseError, DefusedXmlException) as error:
                     raise Rejected("the server's schema cannot be read", method="GET", path=path) from error
             return self._schema
+
+    # ---------------------------------------------------------------- what the user is told of himself
+
+    def login(self) -> str:
+        """The user's name; a token's owner."""
+        found = re.search(r"User '([^<']+)' is logged in", self._session.get("/data/auth").text)
+        return found[1] if found else ""
+
+    def groups(self, login: str) -> frozenset[str]:
+        """The user's groups, such as ``PROJECT_member``, and roles on the whole site, such as ``Administrator``."""
+        paths = (f"/xapi/users/{_part(login)}/{kind}" for kind in ("groups", "roles"))
+        return frozenset(str(name) for path in paths for name in list_of(self._session.get(path)))
+
+    def may(self, right: str, xsi_type: str) -> bool:
+        """Whether the user has a right (read, edit, create, delete) on sessions of a type in the project."""
+        rows = self._session.rows("/data/projects", permissions=right, dataType=xsi_type)
+        return self.project in {str(row.get("id", row.get("ID", ""))) for row in rows}
+
+    def project_setting(self, name: str) -> str:
+        """A setting of the project: ``accessibility``, ``quarantine_code``."""
+        return self._session.get(f"{_project_path(self.project)}/{name}").text.strip()
+
+    def site_setting(self, name: str) -> str:
+        """A setting of the site, in lower case; most are for administrators only."""
+        return self._session.get(f"/xapi/siteConfig/{name}").text.strip().strip('"').lower()
 
     # ---------------------------------------------------------------- the inventory
 
@@ -449,8 +475,8 @@ def open_archive(credentials: Credentials, project: str, *, create: bool = False
         Rejected: there is no such project, or it cannot be created.
         AccessDenied: the login fails.
     """
-    check_is_xnat(credentials)
-    session = Session(credentials)
+    there = greet(credentials.server, ca_bundle=credentials.ca_bundle).server
+    session = Session(replace(credentials, server=there))
     try:
         found = _find_project(session, project)
         if not found and pretend:

@@ -346,6 +346,37 @@ def explain(
 
 
 @app.command()
+@flat
+def doctor(
+    project: Project,
+    where: Where,
+    placing: Placing,
+    sessions: Sessions,
+    *,
+    probe_write: Annotated[
+        bool,
+        typer.Option("--probe-write", help="Also write a subject with a session and two files, and remove it again."),
+    ] = False,
+    probe_size: Annotated[
+        int, typer.Option(min=1, max=4096, help="The size of the larger of the two files, in MiB.")
+    ] = 16,
+    output: Output,
+) -> None:
+    """Check everything that a push depends on, and say what to do about what is wrong. Writes nothing."""
+    from xnat_bids_push.doctor import Grade, Stop, verdicts
+    from xnat_bids_push.examining import Trial, examine
+
+    screen = _screen(output)
+    settings = _settings(screen, where)
+    trial = Trial(probe_size << 20) if probe_write else None
+    answers = examine(settings, project, table=_table(placing, sessions), trial=trial)
+    found = list(verdicts(answers))
+    screen.verdicts(found)
+    stopped = {Stop.SERVER: UNREACHABLE, Stop.LOGIN: DENIED}.get(answers.stop, DIFFERS)
+    raise typer.Exit(stopped if any(one.grade is Grade.PROBLEM for one in found) else OK)
+
+
+@app.command()
 def serve(
     archive: Archive = None,
     host: Annotated[str, typer.Option(help="The address to listen on; others than this machine need TLS.")] = LOOPBACK,
@@ -473,7 +504,14 @@ def _settings(screen: Screen, where: Where, root: Path | None = None) -> Setting
     from xnat_bids_push.errors import ConfigError
 
     ask = _ask if sys.stdin.isatty() else None
-    settings = resolve(server=where.server, user=where.user, config=where.config, archive=where.archive, ask=ask)
+    settings = resolve(
+        server=where.server,
+        user=where.user,
+        config=where.config,
+        archive=where.archive,
+        ca_bundle=where.ca_bundle,
+        ask=ask,
+    )
     if not settings.server:
         if root is not None and settings.archive.is_relative_to(root.absolute()):
             raise ConfigError(f"the local archive {settings.archive} lies in the dataset: give another --archive")

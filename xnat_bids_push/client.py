@@ -16,13 +16,13 @@ from typing import IO, cast
 from urllib.parse import urlsplit
 
 import requests
-import requests.adapters
 import stamina
-import xnat
 import xnat.exceptions
+import xnat.session
 
-from xnat_bids_push.errors import AccessDenied, ConfigError, Rejected, Unavailable
+from xnat_bids_push.errors import AccessDenied, ConfigError, Rejected, Unavailable, XnatBidsError
 from xnat_bids_push.package import Body, Stream
+from xnat_bids_push.transport import Endless, Misled, Transport
 
 TIMEOUT = (15.0, 300.0)
 """Seconds to connect, and to wait between two bytes of an answer."""
@@ -40,7 +40,8 @@ class Credentials:
     server: str
     user: str
     password: str = field(repr=False)
-    verify: bool = True
+    ca_bundle: str = ""
+    """A file of certificates to trust instead of the usual ones; TLS is always verified."""
 
 
 class Session:
@@ -54,8 +55,10 @@ class Session:
 
     def close(self) -> None:
         """Log out; a server that is gone needs no farewell."""
+        interface = self._xnat.interface
         with suppress(requests.RequestException, xnat.exceptions.XNATError):
             self._xnat.disconnect()
+        interface.close()
 
     def get(self, path: str, **query: str) -> requests.Response:
         """An answer; asked for again where that can help."""
@@ -176,14 +179,27 @@ def _foreign_errors(method: str, path: str) -> Iterator[None]:
     """What `requests` and xnatpy raise, in our words."""
     try:
         yield
+    except Misled as error:
+        raise ConfigError(str(error)) from error
+    except Endless as error:
+        raise Rejected(str(error), method=method, path=path) from error
     except requests.exceptions.SSLError as error:
-        raise ConfigError(f"the server's certificate is not trusted: {error}") from error
+        raise ConfigError(f"{_NOT_TRUSTED} ({_ssl_words(error)})") from error
     except xnat.exceptions.XNATSSLError as error:
-        raise ConfigError("the server's certificate is not trusted, or it does not speak https") from error
+        raise ConfigError(f"{_NOT_TRUSTED}, or it does not speak https") from error
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
         raise Unavailable(_reason(error), method=method, path=path) from error
     except requests.RequestException as error:
         raise Rejected(f"the request could not be made: {type(error).__name__}", method=method, path=path) from error
+
+
+_NOT_TRUSTED = "the server's certificate is not trusted: if it is your institution's own, give its file by --ca-bundle"
+
+
+def _ssl_words(error: Exception) -> str:
+    """What OpenSSL says, without the connection's address and representation around it."""
+    found = re.search(r"(?:verify failed: |\[SSL[^]]*\] )([^(]*)", str(error))
+    return found[1].strip() if found else "TLS failed"
 
 
 def _reason(error: Exception) -> str:
@@ -227,67 +243,150 @@ def json_of(answer: requests.Response) -> dict[str, object]:
     """The JSON object that an answer is."""
     try:
         content = answer.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unavailable("the server's answer is not JSON", method="GET", path=urlsplit(answer.url).path) from error
     if not isinstance(content, dict):
         raise Unavailable("the server's answer is no object", method="GET", path=urlsplit(answer.url).path)
     return content
 
 
+def list_of(answer: requests.Response) -> list[object]:
+    """The JSON list that an answer is; empty if it is something else."""
+    try:
+        content = answer.json()
+    except (ValueError, RecursionError) as error:
+        raise Unavailable("the server's answer is not JSON", method="GET", path=urlsplit(answer.url).path) from error
+    return content if isinstance(content, list) else []
+
+
 # ------------------------------------------------------------------ logging in
 
 
-def check_is_xnat(credentials: Credentials) -> None:
-    """Look before the password goes out: every XNAT tells its version to everybody."""
-    server = credentials.server
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a server says to everybody.
+
+    Args:
+        server: its address, after redirects.
+        version: of XNAT; empty where something else answers.
+        date: its clock, as HTTP writes it.
+        fronts: what calls itself the server, or a proxy before it.
+    """
+
+    server: str
+    version: str
+    date: str = ""
+    fronts: tuple[str, ...] = ()
+
+
+_BUILD_INFO = "/xapi/siteConfig/buildInfo"
+
+
+def greet(server: str, *, ca_bundle: str = "") -> Greeting:
+    """Look before the password goes out: every XNAT tells its version to everybody.
+
+    Raises:
+        ConfigError: the address is no URL, leads to another host, or its certificate is not trusted.
+        Unavailable: nothing answers there, or what answers is no XNAT.
+    """
     if urlsplit(server).scheme not in ("http", "https") or not urlsplit(server).hostname:
         raise ConfigError(f"{server!r} is no server's address: it must begin with https:// or http://")
-    path = "/xapi/siteConfig/buildInfo"
-    with _foreign_errors("GET", path):
-        answer = requests.get(server.rstrip("/") + path, timeout=TIMEOUT, verify=credentials.verify, auth=_nobody)
+    with _foreign_errors("GET", _BUILD_INFO), Transport(ca_bundle=ca_bundle, connections=1) as session:
+        answer = session.get(server.rstrip("/") + _BUILD_INFO, timeout=TIMEOUT)
     if answer.status_code in (502, 503, 504):
-        raise Unavailable("the server is not ready", method="GET", path=path, status=answer.status_code)
+        raise Unavailable("the server is not ready", method="GET", path=_BUILD_INFO, status=answer.status_code)
     try:
-        version = answer.json()["version"]
-    except (ValueError, KeyError, TypeError):
+        version = str(answer.json()["version"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         version = ""
-    if answer.status_code != 200 or not version:
+    address = answer.url.partition("?")[0]
+    if answer.status_code != 200 or not version or not address.endswith(_BUILD_INFO):
         message = f"{server} does not answer as an XNAT server does: check the address"
-        raise Unavailable(message, method="GET", path=path, status=answer.status_code)
+        raise Unavailable(message, method="GET", path=_BUILD_INFO, status=answer.status_code)
+    heads = (answer.headers.get(name, "") for name in ("Server", "Via"))
+    return Greeting(
+        address.removesuffix(_BUILD_INFO), version, answer.headers.get("Date", ""), tuple(filter(None, heads))
+    )
 
 
-def _nobody(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """No login: without being told so, `requests` would send the one that netrc has for the host."""
-    return request
+class _Silent(logging.Logger):
+    """A log that nobody reads: xnatpy's lines name addresses, and its debugging shows what is sent."""
+
+    def verbose(self, message: str, *values: object) -> None:
+        """The level that xnatpy adds to Python's own."""
 
 
-_SILENT = logging.getLogger(f"{__package__}.client")
-_SILENT.addHandler(logging.NullHandler())
-_SILENT.propagate = False
+_SILENT = _Silent(f"{__package__}.client", logging.CRITICAL + 1)
 logging.getLogger("stamina").addHandler(logging.NullHandler())  # retries are news for those who ask for them
 
 
 def _log_in(credentials: Credentials, connections: int) -> xnat.session.XNATSession:
-    """A connection of xnatpy's: without its object model, which takes dozens of requests."""
+    """A connection of xnatpy's, without its object model, which takes dozens of requests.
+
+    The login is made here: xnatpy's own follows redirects to any host, and takes no certificates but the environment's.
+    """
+    session = Transport(ca_bundle=credentials.ca_bundle, connections=connections)
     try:
-        with _foreign_errors("PUT", "/data/services/auth"):
-            session = xnat.connect(
-                credentials.server,
-                user=credentials.user,
-                password=credentials.password,
-                verify=credentials.verify,
-                logger=_SILENT,
-                no_parse_model=True,
-            )
-    except xnat.exceptions.XNATLoginFailedError as error:
-        raise AccessDenied(f"the login of {credentials.user} failed: check user and password") from error
-    except xnat.exceptions.XNATExpiredCredentialsError as error:
-        raise AccessDenied(f"the password of {credentials.user} has expired: renew it on the server") from error
-    except xnat.exceptions.XNATError as error:
-        raise Unavailable("the server does not answer a login as XNAT does") from error
-    session.skip_response_check = True
-    session.keepalive = False  # its thread dies at the first slow answer; an expired login is renewed instead
-    adapter = requests.adapters.HTTPAdapter(pool_connections=connections, pool_maxsize=connections)
-    session.interface.mount("http://", adapter)
-    session.interface.mount("https://", adapter)
-    return session
+        client = _logged_in(session, credentials)
+    except XnatBidsError:
+        session.close()
+        raise
+    client.skip_response_check = True
+    return client
+
+
+def _logged_in(session: Transport, credentials: Credentials) -> xnat.session.XNATSession:
+    server = credentials.server.rstrip("/")
+    with _foreign_errors("PUT", _LOGIN):
+        token = _token(session, server, credentials)
+        answer = session.get(f"{server}/data/auth", timeout=TIMEOUT)
+        _check_login(answer, credentials.user)
+        return xnat.session.XNATSession(server, _SILENT, interface=session, keepalive=False, jsession=token)
+
+
+_LOGIN = "/data/services/auth"
+_ALIAS = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+"""An alias token's name: it logs in by basic authentication, and not by the form."""
+
+
+def _token(session: Transport, server: str, credentials: Credentials) -> str:
+    """The name of a new login session, which is set as a cookie, too."""
+    login = (credentials.user, credentials.password)
+    if is_alias(credentials.user):
+        answer = session.get(f"{server}/data/JSESSION", auth=login, timeout=TIMEOUT)
+    else:
+        form = {"username": login[0], "password": login[1]}
+        answer = session.put(server + _LOGIN, data=form, timeout=TIMEOUT)
+    if answer.status_code in (401, 403):
+        raise AccessDenied(f"the login of {credentials.user} failed: check user and password")
+    _raise_for(answer, "PUT", _LOGIN, "")
+    token = answer.text.strip()
+    if not session.cookies.get("JSESSIONID"):
+        session.cookies.set("JSESSIONID", token, domain=_cookie_domain(server), path="/")
+    return token
+
+
+def is_alias(user: str) -> bool:
+    """Whether a login is an alias token's."""
+    return _ALIAS.fullmatch(user) is not None
+
+
+def _cookie_domain(server: str) -> str:
+    """What a cookie is kept for; a name without a dot is kept with ``.local`` behind it."""
+    host = urlsplit(server).hostname or ""
+    return host if "." in host else f"{host}.local"
+
+
+def _check_login(answer: requests.Response, user: str) -> None:
+    """Whether the server knows who we are."""
+    if answer.status_code == 401:
+        raise AccessDenied(f"the login of {user} failed: check user and password")
+    if "password has expired" in answer.text or answer.status_code == 403:
+        raise AccessDenied(f"the password of {user} has expired: renew it on the server")
+    if answer.status_code >= 500:
+        raise Unavailable("the server failed", method="GET", path="/data/auth", status=answer.status_code)
+    found = re.search(r"User '([^<']+)' is logged in", answer.text)
+    if found is None:
+        raise Unavailable("the server does not answer a login as XNAT does", method="GET", path="/data/auth")
+    if found[1] == "guest":
+        raise AccessDenied(f"the login of {user} failed: the server takes it for a guest")

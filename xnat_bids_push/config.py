@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import netrc
 import os
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,9 @@ class Settings:
     user: str
     password: str = field(repr=False)
     archive: Path
+    ca_bundle: str = ""
+    login_from: str = field(default="", compare=False)
+    """Where user and password were found, for people."""
 
 
 def resolve(
@@ -44,6 +48,7 @@ def resolve(
     password: str = "",
     config: Path | None = None,
     archive: Path | None = None,
+    ca_bundle: Path | None = None,
     environment: Mapping[str, str] | None = None,
     ask: Ask | None = None,
 ) -> Settings:
@@ -55,6 +60,7 @@ def resolve(
         password: the password that was given to the Python API; the command line takes none.
         config: a JSON file of pyxnat's form: ``{"server": …, "user": …, "password": …}``.
         archive: the embedded archive's folder; if given, that is where it goes, whatever the environment says.
+        ca_bundle: a file of certificates to trust instead of the usual ones.
         environment: ``os.environ`` by default.
         ask: asks for what is missing; without it, that is an error.
 
@@ -71,17 +77,31 @@ def resolve(
     if not address:
         return Settings("", "", "", folder.expanduser().absolute())
     _check_address(address)
+    bundle = _checked_bundle(ca_bundle)
     known = [one for one in known if one.server in ("", address)]
     login = user or _first(one.user for one in known)
+    sources = ["given"] if password else [one.name for one in known if one.password and one.user in ("", login)]
     password = password or _first(one.password for one in known if one.user in ("", login))
     if not (login and password):
-        found = _from_netrc(address, login, env) or (login, password)
-        login, password = found[0], password or found[1]
+        found = _from_netrc(address, login, env)
+        login, password = (found[0], password or found[1]) if found else (login, password)
+        sources += ["netrc"] if found else []
     if not login:
         login = _asked(f"User at {address}", ask, secret=False)
     if not password:
         password = _asked(f"Password of {login} at {address}", ask, secret=True)
-    return Settings(address, login, password, folder)
+    return Settings(address, login, password, folder, bundle, _first(sources) or "asked for")
+
+
+def _checked_bundle(path: Path | None) -> str:
+    """The file of certificates, if it holds any; without one, what the environment says counts."""
+    if path is None:
+        return ""
+    try:
+        ssl.create_default_context(cafile=path.expanduser())
+    except OSError as error:  # an SSLError is one
+        raise ConfigError(f"--ca-bundle {path}: it holds no certificates in PEM form, or cannot be read") from error
+    return str(path.expanduser().absolute())
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +111,12 @@ class _Saved:
     server: str
     user: str
     password: str = field(repr=False)
+    name: str = ""
 
 
 def _from_environment(env: Mapping[str, str], family: str) -> _Saved:
     host, user, password = (env.get(f"{family}_{name}", "") for name in ("HOST", "USER", "PASS"))
-    return _Saved(host.rstrip("/"), user, password)
+    return _Saved(host.rstrip("/"), user, password, f"{family}_USER and {family}_PASS")
 
 
 def _first(values: Iterable[str]) -> str:
@@ -113,7 +134,7 @@ def _read_config(path: Path) -> _Saved:
     texts = {key: text for key, text in content.items() if isinstance(text, str)} if isinstance(content, dict) else {}
     if not texts.get("server"):
         raise ConfigError(f"{path} names no server; it should be like {{'server': …, 'user': …, 'password': …}}")
-    return _Saved(texts["server"].rstrip("/"), texts.get("user", ""), texts.get("password", ""))
+    return _Saved(texts["server"].rstrip("/"), texts.get("user", ""), texts.get("password", ""), "--config")
 
 
 def _check_address(address: str) -> None:

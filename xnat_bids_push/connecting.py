@@ -30,6 +30,7 @@ def connect(
     password: str = "",
     archive: str | os.PathLike[str] | None = None,
     create_project: bool = False,
+    ca_bundle: str | os.PathLike[str] | None = None,
 ) -> Iterator[Archive]:
     """Log in to an XNAT server, or open the embedded archive.
 
@@ -43,13 +44,15 @@ def connect(
         password: its password.
         archive: the embedded archive's folder.
         create_project: create the project, private, if it is missing; the embedded archive always does.
+        ca_bundle: a file of certificates to trust instead of the usual ones.
 
     Raises:
         ConfigError: there is a server, and no credentials for it.
         ArchiveError: the server does not answer as it should, or the project is not there.
     """
     folder = Path(archive) if archive is not None else None
-    settings = resolve(server=server, user=user, password=password, archive=folder)
+    bundle = Path(ca_bundle) if ca_bundle is not None else None
+    settings = resolve(server=server, user=user, password=password, archive=folder, ca_bundle=bundle)
     create = create_project or not settings.server
     with open_settings(settings, project, Access.CREATE if create else Access.EXISTING) as opened:
         yield opened
@@ -76,7 +79,7 @@ def open_settings(settings: Settings, project: str, access: Access = Access.EXIS
     """
     with ExitStack() as stack:
         if settings.server:
-            credentials = Credentials(settings.server, settings.user, settings.password)
+            credentials = Credentials(settings.server, settings.user, settings.password, settings.ca_bundle)
         else:
             credentials = stack.enter_context(_embedded(settings.archive, access))
         create, pretend = access is Access.CREATE, access is Access.PRETEND

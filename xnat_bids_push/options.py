@@ -37,6 +37,10 @@ class Where:
     archive: Annotated[Path | None, typer.Option(help="Use the local archive in this folder.", show_default=False)] = (
         None
     )
+    ca_bundle: Annotated[
+        Path | None,
+        typer.Option(help="Trust the certificates in this file. [env: REQUESTS_CA_BUNDLE]", show_default=False),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 
+from xnat_bids_push.doctor import Grade, Verdict
 from xnat_bids_push.errors import DatasetError
 from xnat_bids_push.model import (
     CreateSubject,
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from xnat_bids_push.model import Explanation, Field
     from xnat_bids_push.pushing import Survey
     from xnat_bids_push.removing import Removal
+
+_COLOURS = {Grade.OK: "green", Grade.UNKNOWN: "dim", Grade.WARNING: "yellow", Grade.PROBLEM: "red"}
 
 _MOST = 20
 """Lines of one kind that are shown; the rest is counted."""
@@ -268,6 +272,29 @@ class Screen:
         for field in fields:
             text = f"{field.path} = {field.value}"
             self._out.print(f"    {escape(_plain(f'{text:{min(width, 60)}}  {field.source}'))}")
+
+    # ---------------------------------------------------------------- an examination
+
+    def verdicts(self, verdicts: Sequence[Verdict]) -> None:
+        """Show what was found, one line each, and the sum."""
+        grades = Counter(one.grade for one in verdicts)
+        for one in verdicts:
+            if self._json:
+                self._print_json({"event": "verdict"} | asdict(one))
+            else:
+                self._verdict(one)
+        if self._json:
+            self._print_json({"event": "summary"} | {grade.value: grades[grade] for grade in Grade})
+            return
+        bad = ", ".join(count(grades[one], one) for one in (Grade.PROBLEM, Grade.WARNING) if grades[one])
+        self.say(f"{bad}." if bad else "All is well.")
+
+    def _verdict(self, one: Verdict) -> None:
+        if self._quiet and one.grade is not Grade.PROBLEM:
+            return
+        remedy = f" → {one.remedy}" if one.remedy else ""
+        text = f"{one.check:11}{one.said}{remedy}"
+        self._out.print(f"[{_COLOURS[one.grade]}]{one.grade:8}[/] {escape(_plain(text))}")
 
     # ---------------------------------------------------------------- a removal
 
