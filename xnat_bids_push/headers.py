@@ -283,3 +283,6 @@ _READERS: Mapping[str, Callable[[Path], SignalHeader | None]] = {
     ".fif": _read_fif,
     ".snirf": _read_snirf,
 }
+
+SIGNALS = frozenset(_READERS)
+"""The extensions of recordings that there is a reader for."""

@@ -17,7 +17,7 @@ from threading import RLock
 
 from xnat_bids_push.dataset import Dataset
 from xnat_bids_push.fields import ImageHeader, Person, Recording, SignalHeader, Visit
-from xnat_bids_push.headers import HeaderError, read_image, read_signal
+from xnat_bids_push.headers import SIGNALS, HeaderError, read_image, read_signal
 from xnat_bids_push.mapping import folder_of, spot
 from xnat_bids_push.model import BidsFile, Issue, Node, Parcel, Scan, Severity
 from xnat_bids_push.names import BidsName, parse_name
@@ -137,18 +137,16 @@ class Metadata:
         return None
 
     def _signal(self, files: Sequence[BidsFile]) -> SignalHeader | None:
-        """The header of the first of a recording's files that has one we can read."""
+        """The header of the first of a recording's files that is of a format we can read."""
         for file in files:
             name = parse_name(file.path.rpartition("/")[2])
-            if name is None or not isinstance(file.content, Path):
+            if name is None or name.extension not in SIGNALS or not isinstance(file.content, Path):
                 continue
             try:
-                header = read_signal(file.content, name.extension)
+                return read_signal(file.content, name.extension)
             except (HeaderError, OSError) as error:
                 self._warn_of_header(file, error)
-                continue
-            if header is not None:
-                return header
+                return None
         return None
 
     def _warn_of_header(self, file: BidsFile, error: HeaderError | OSError) -> None:

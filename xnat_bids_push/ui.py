@@ -211,7 +211,8 @@ class Screen:
         if self._json:
             self._print_json({"event": "summary"} | report.to_json())
             return
-        self._issues(tuple(issue for issue in report.issues if issue.severity is Severity.WARNING), most=_MOST)
+        if not self._quiet:
+            self._issues(tuple(issue for issue in report.issues if issue.severity is Severity.WARNING), most=_MOST)
         self._left_out(report)
         if self._problems > _MOST:
             self.note(f"… and {self._problems - _MOST} more with problems")
