@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from xnat_bids_push.model import Field, Issue, Parcel, Severity
 from xnat_bids_push.planning import Describe
-from xnat_bids_push.schema import SUBJECT, Misfit, Schema, fit, fitting
+from xnat_bids_push.schema import SUBJECT, UNKNOWN, Misfit, Schema, fit, fitting
 
 _MOST = 1000
 """Fields and reasons that are remembered: a bound, should each value have a reason of its own."""
@@ -65,8 +65,14 @@ class Fitted:
                 self._misfits[key] = _Told(one.field.source)
 
     def issues(self) -> Iterator[Issue]:
-        """What did not fit, one line for each field and reason, however many items it concerns."""
+        """What did not fit: one line for all that the server does not know, and one for each other field and reason."""
+        unknown = sorted({path for _, path, reason in self._misfits if reason == UNKNOWN})
+        if unknown:
+            message = f"the server's data model does not have {', '.join(unknown)}: such values stay in their files"
+            yield Issue(Severity.WARNING, "", message)
         for (xsi_type, path, reason), told in sorted(self._misfits.items()):
+            if reason == UNKNOWN:
+                continue
             more = f", and {told.number - 1:,} more" if told.number > 1 else ""
             message = f"is not set, and stays in its file ({told.source}{more}): {reason}"
             yield Issue(Severity.WARNING, f"{xsi_type}/{path}", message)

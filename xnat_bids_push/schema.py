@@ -18,6 +18,8 @@ from xnat_bids_push.model import Field, Parcel
 
 SUBJECT = "xnat:subjectData"
 
+UNKNOWN = "this server's data model has no such field"
+
 _XS = "{http://www.w3.org/2001/XMLSchema}"
 _LONGEST = 255
 """How long a text may be where the schema does not say: XNAT makes such columns VARCHAR(255)."""
@@ -137,10 +139,10 @@ class Schema:
         """Why a field cannot be sent as it is, or ""."""
         route = self.route(xsi_type, field.path)
         if not route:
-            return "this server's data model has no such field"
+            return UNKNOWN
         keyed = [slot for slot in route if slot.step.key]
         if any(slot.step.key not in self._all_members(self._content(slot.declared)) for slot in keyed):
-            return "this server's data model has no such field"
+            return UNKNOWN
         if any(len(slot.step.value) > _LONGEST for slot in keyed):
             return f"its name is longer than {_LONGEST} characters"
         return self._value_fault(route[-1].declared, field.value)
