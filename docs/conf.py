@@ -31,11 +31,12 @@ nitpick_ignore_regex = [
     ("py:.*", r"(collections|contextlib|pathlib|os|typing|re|abc|enum|builtins)\..*"),
     ("py:.*", r"(Path|PathLike|Iterator|Iterable|Callable|Sequence|Mapping|Counter|Md5|Table|OnOutcome|OnBytes)"),
     ("py:.*", r"(tuple|dict|list)\[.*"),
-    ("py:.*", r"xnat_bids_push\.(archive|client|labels|mapping|package|table)(\..*)?"),
+    ("py:.*", r"xnat_bids_push\.(archive|client|identifying|labels|mapping|package|policies|table)(\..*)?"),
     ("py:.*", r"xnat_bids_push\.(dataset\.HasRoot|removing\.Deletion|fields\.Telling|report\.Omitted)"),
     (
         "py:.*",
-        r"(xnat_bids_push\.model\.)?(Step|CreateSubject|ImportSession|CreateScans|SetFields|FillResource|SendFile)",
+        r"(xnat_bids_push\.model\.)?"
+        r"(Step|CreateSubject|Deletion|ImportSession|CreateScans|SetFields|FillResource|SendFile)",
     ),
     ("py:.*", r"Made by the push"),  # napoleon takes the words before a colon for a type
 ]

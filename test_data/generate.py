@@ -322,7 +322,7 @@ def brainvision(stem: str, signals: Mapping[str, NDArray[np.int16]], *, rate: in
     markers = text(
         "Brain Vision Data Exchange Marker File, Version 1.0",
         *("", "[Common Infos]", "Codepage=UTF-8", f"DataFile={stem}.eeg"),
-        *("", "[Marker Infos]", "Mk1=New Segment,,1,1,0,20240105101500000000", *marks),
+        *("", "[Marker Infos]", "Mk1=New Segment,,1,1,0,19110105101500000000", *marks),
     )
     samples = np.stack(list(signals.values()), axis=1).astype("<i2")
     return {".vhdr": header, ".vmrk": markers, ".eeg": File(samples.tobytes())}

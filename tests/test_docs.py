@@ -31,6 +31,7 @@ DOCS = CHECKOUT / "docs"
 FOLLOWED = [
     "howto/choose.md",
     "howto/mapping-file.md",
+    "howto/privacy.md",
     "howto/undo.md",
     "howto/validate.md",
     "reference/api.md",

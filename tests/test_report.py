@@ -159,6 +159,7 @@ def test_the_json_of_a_report_says_what_the_report_says(outcomes: list[Outcome])
         "issues": [{"severity": "warning", "path": "a", "message": "is odd"}],
         "left_out": [{"path": "b", "reason": "not asked for"}],
         "missing_content": {"files": 7, "first": ["f0", "f1", "f2", "f3", "f4"]},
+        "privacy": {},
         "unchosen": {"participants": 2, "files": 3},
     }
 

@@ -35,6 +35,7 @@ LAYERS = (
         "policies",
         "planfile",
         "doctor",
+        "identifying",
     },
     {
         "ignoring",
@@ -46,6 +47,7 @@ LAYERS = (
         "config",
         "headers",
         "metadata",
+        "privacy",
         "tailoring",
         "validating",
     },

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from xnat_bids_push.connecting import connect
     from xnat_bids_push.dataset import Dataset, Selection, read
     from xnat_bids_push.errors import XnatBidsError
-    from xnat_bids_push.model import NodePlan, Outcome, Validation
+    from xnat_bids_push.identifying import Guard, Waiver
+    from xnat_bids_push.model import NodePlan, Outcome, Privacy, Validation
     from xnat_bids_push.pulling import pull
     from xnat_bids_push.pushing import plan, push, verify
     from xnat_bids_push.removing import plan_removal, remove
@@ -30,11 +31,14 @@ __version__ = "0.1.0"
 __all__ = [
     "Choice",
     "Dataset",
+    "Guard",
     "NodePlan",
     "Outcome",
+    "Privacy",
     "Report",
     "Selection",
     "Validation",
+    "Waiver",
     "XnatBidsError",
     "__version__",
     "connect",
@@ -55,8 +59,11 @@ _HOMES = {
     "Selection": "dataset",
     "read": "dataset",
     "XnatBidsError": "errors",
+    "Guard": "identifying",
+    "Waiver": "identifying",
     "NodePlan": "model",
     "Outcome": "model",
+    "Privacy": "model",
     "Validation": "model",
     "pull": "pulling",
     "plan": "pushing",

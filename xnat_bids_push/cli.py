@@ -19,6 +19,7 @@ from xnat_bids_push.options import (
     Aim,
     Allowed,
     Archive,
+    Guarding,
     Jobs,
     Output,
     Placing,
@@ -93,6 +94,7 @@ def push(
     sessions: Sessions,
     allowed: Allowed,
     aim: Aim,
+    guarding: Guarding,
     policies: Policies,
     told: Told,
     *,
@@ -105,7 +107,7 @@ def push(
 
     screen = _screen(output)
     dataset = _read(root, what, which, placing, sessions, strict=aim.validation is Validation.REQUIRE)
-    found = _healthy(screen, dataset, aim.validation)
+    found = _healthy(screen, dataset, aim.validation, guarding)
     settings = _settings(screen, where, root)
     access = Access.CREATE if aim.create_project or not settings.server else Access.EXISTING
     with open_settings(settings, project, access) as opened, screen.running(found):
@@ -147,6 +149,7 @@ def plan(
     sessions: Sessions,
     allowed: Allowed,
     aim: Aim,
+    guarding: Guarding,
     policies: Policies,
     told: Told,
     *,
@@ -162,7 +165,7 @@ def plan(
 
     screen = _screen(output)
     dataset = _read(root, what, which, placing, sessions, strict=aim.validation is Validation.REQUIRE)
-    found = _healthy(screen, dataset, aim.validation)
+    found = _healthy(screen, dataset, aim.validation, guarding)
     settings = _settings(screen, where, root)
     access = Access.PRETEND if aim.create_project or not settings.server else Access.EXISTING
     with open_settings(settings, project, access) as opened:
@@ -462,11 +465,16 @@ def _table(placing: Placing, sessions: Sessions | None = None) -> Table:
     )
 
 
-def _healthy(screen: Screen, dataset: Dataset, validation: Validation) -> Survey:
+def _healthy(screen: Screen, dataset: Dataset, validation: Validation, guarding: Guarding) -> Survey:
+    from xnat_bids_push.identifying import Guard
+    from xnat_bids_push.privacy import read_waiver
     from xnat_bids_push.pushing import healthy
 
+    waiver = read_waiver(guarding.privacy_waiver) if guarding.privacy_waiver is not None else None
     with screen.busy("Checking the dataset"):
-        return healthy(dataset, validation)
+        found = healthy(dataset, validation, guard=Guard(guarding.privacy, waiver))
+    screen.privacy(found.privacy, guarding.privacy)
+    return found
 
 
 def _choice(which: Which) -> Choice:

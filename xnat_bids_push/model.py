@@ -42,6 +42,17 @@ class Validation(StrEnum):
     """The validator is not run."""
 
 
+class Privacy(StrEnum):
+    """What becomes of content that may tell who a participant is, before a push."""
+
+    REQUIRE = "require"
+    """It stops it, unless that is waived."""
+    WARN = "warn"
+    """It is told."""
+    OFF = "off"
+    """Nothing is looked into."""
+
+
 @dataclass(frozen=True, slots=True)
 class Issue:
     """Something about the dataset that the user should know, and what to do about it."""

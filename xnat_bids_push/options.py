@@ -16,7 +16,7 @@ import typer
 
 from xnat_bids_push.errors import ConfigError
 from xnat_bids_push.fields import Dates, Telling
-from xnat_bids_push.model import Validation
+from xnat_bids_push.model import Privacy, Validation
 from xnat_bids_push.policies import Existing, Policy
 
 Root = Annotated[Path, typer.Argument(help="The BIDS dataset's folder.", show_default=False)]
@@ -108,6 +108,19 @@ class Aim:
         Validation,
         typer.Option(help="The official BIDS validator's errors stop it, or are told only; or it is not run."),
     ] = Validation.REQUIRE
+
+
+@dataclass(frozen=True, slots=True)
+class Guarding:
+    """What is done about content that may tell who a participant is."""
+
+    privacy: Annotated[
+        Privacy, typer.Option(help="Content that may tell who somebody is stops it, or is told only; or is not sought.")
+    ] = Privacy.WARN
+    privacy_waiver: Annotated[
+        Path | None,
+        typer.Option(help="A TOML or JSON file: who waives that, when, why, and for what.", show_default=False),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from xnat_bids_push.choosing import Chosen, choose, nothing_taken
 from xnat_bids_push.dataset import Dataset
 from xnat_bids_push.errors import ConfigError, DatasetError
 from xnat_bids_push.fields import Telling
+from xnat_bids_push.identifying import Findings, Guard
 from xnat_bids_push.labels import Portion
 from xnat_bids_push.mapping import is_copy, place
 from xnat_bids_push.materialising import materialise
@@ -29,11 +30,13 @@ from xnat_bids_push.model import (
     Outcome,
     Parcel,
     Part,
+    Privacy,
     Severity,
     Validation,
 )
 from xnat_bids_push.policies import CAREFUL, Policy
 from xnat_bids_push.preflight import Skip, Wanted, omitted, some, type_faults
+from xnat_bids_push.privacy import look_into
 from xnat_bids_push.report import Missing, Omitted, Report, Unchosen, count
 from xnat_bids_push.running import OnBytes, Run
 from xnat_bids_push.table import Table, default_table
@@ -49,6 +52,9 @@ MAX_DELETE = 100
 """How many files may be deleted at most, unless the user says otherwise."""
 
 OnOutcome = Callable[[Outcome], None]
+
+UNGUARDED = Guard(Privacy.OFF)
+WARNING = Guard(Privacy.WARN)
 
 
 # ------------------------------------------------------------------ before the first write
@@ -69,6 +75,7 @@ class Survey:
     missing: Missing = field(default_factory=Missing)
     project_files: int = 0
     omitted: Omitted = field(default_factory=Omitted)
+    privacy: Findings = field(default_factory=Findings)
 
     @property
     def errors(self) -> tuple[Issue, ...]:
@@ -76,12 +83,13 @@ class Survey:
         return tuple(issue for issue in self.issues if issue.severity is Severity.ERROR)
 
 
-def survey(dataset: Dataset, validation: Validation = Validation.OFF) -> Survey:
+def survey(dataset: Dataset, validation: Validation = Validation.OFF, *, guard: Guard = UNGUARDED) -> Survey:
     """Read all names of a dataset once, and say everything that is wrong with it. Content is left to the validator.
 
-    What the validator says of files that are not pushed, or that cannot be, does not count.
+    What the validator says of files that are not pushed, or that cannot be, does not count. With a guard, files are
+    looked into for what may tell who somebody is.
     """
-    found = Survey(issues=list(dataset.issues), left_out=list(dataset.left_out))
+    found = Survey(issues=list(dataset.issues), left_out=list(dataset.left_out), privacy=Findings(guard.waiver))
     deep = taken = unchosen = 0
     recordings: set[tuple[str, str]] = set()
     for part, chosen in placements(dataset):
@@ -93,6 +101,8 @@ def survey(dataset: Dataset, validation: Validation = Validation.OFF) -> Survey:
         found.subjects += bool(part.subject)
         found.files += len(files)
         found.size += sum(file.size for file in files)
+        if guard.privacy is not Privacy.OFF:
+            look_into(files, found.privacy)
         deep += sum("/" in file.path for file in part.files)
         taken += len(files) if part.subject else 0
         unchosen += chosen.unchosen
@@ -111,6 +121,7 @@ def survey(dataset: Dataset, validation: Validation = Validation.OFF) -> Survey:
     if dataset.choice and not taken and not found.errors:
         found.issues.append(Issue(Severity.ERROR, "", nothing_taken(dataset.choice, recordings)))
     found.unchosen = Unchosen(len(dataset.folders) - len(dataset.subjects), unchosen, dataset.choice.options)
+    found.issues += (one for one in found.privacy.issues(guard.privacy) if one.severity is Severity.ERROR)
     found.issues += validate(dataset.root, validation, concerns=_pushed(dataset, found))
     found.issues.sort(key=lambda issue: (issue.severity, issue.path))
     return found
@@ -155,13 +166,13 @@ def placements(dataset: Dataset) -> Iterator[tuple[Part, Chosen]]:
         yield part, chosen
 
 
-def healthy(dataset: Dataset, validation: Validation = Validation.OFF) -> Survey:
+def healthy(dataset: Dataset, validation: Validation = Validation.OFF, *, guard: Guard = UNGUARDED) -> Survey:
     """The survey of a dataset that can be read and placed.
 
     Raises:
         DatasetError: with all that is wrong with the dataset.
     """
-    found = survey(dataset, validation)
+    found = survey(dataset, validation, guard=guard)
     if found.errors:
         raise DatasetError(found.errors)
     return found
@@ -265,6 +276,7 @@ def push(
     *,
     found: Survey | None = None,
     validation: Validation = Validation.REQUIRE,
+    guard: Guard = WARNING,
     jobs: int = 4,
     telling: Telling | None = None,
     update_fields: bool = False,
@@ -285,6 +297,7 @@ def push(
         archive: what `connect` gives.
         found: the dataset's survey, if it is at hand; it is believed, and nothing is validated again.
         validation: whether errors of the official BIDS validator stop the push, are only told, or are not asked for.
+        guard: whether content that may tell who a participant is stops the push, is only told, or is not looked for.
         jobs: how many nodes are sent at a time.
         telling: what XNAT's fields tell of people, and how much.
         update_fields: whether fields of what exists are set, too, where they differ from the dataset's. Without, only
@@ -302,7 +315,7 @@ def push(
         ConfigError: more would be deleted than may be; nothing was written.
         ArchiveError: the server cannot be asked what it has.
     """
-    found = found or survey(dataset, validation)
+    found = found or survey(dataset, validation, guard=guard)
     run = Run(
         dataset,
         archive,
@@ -374,6 +387,7 @@ def _report(archive: Archive, found: Survey) -> Report:
         found.unchosen,
         missing=found.missing,
         omitted=found.omitted,
+        privacy=found.privacy.to_json(),
     )
 
 

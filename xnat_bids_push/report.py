@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as made_of
 
@@ -120,6 +120,7 @@ class Report:
         unchosen: what the filters left out.
         missing: what was skipped because its content is not here.
         omitted: what is left out because of the site.
+        privacy: what may tell who participants are, by kind, and who waived that.
     """
 
     server: str
@@ -129,6 +130,7 @@ class Report:
     unchosen: Unchosen = _NOTHING
     missing: Missing = made_of(default_factory=Missing)
     omitted: Omitted = _NO_OMISSION
+    privacy: Mapping[str, object] = made_of(default_factory=dict)
     nodes: int = 0
     files: int = 0
     size: int = 0
@@ -184,6 +186,7 @@ class Report:
                 "project_files": self.omitted.project_files,
                 "types": sorted(self.omitted.types),
             },
+            "privacy": dict(self.privacy),
             "unchosen": {"participants": self.unchosen.subjects, "files": self.unchosen.files},
         }
 

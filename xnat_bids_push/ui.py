@@ -22,6 +22,7 @@ from xnat_bids_push.model import (
     Issue,
     NodePlan,
     Outcome,
+    Privacy,
     SetFields,
     Severity,
     State,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from xnat_bids_push.archive import Archive
+    from xnat_bids_push.identifying import Findings
     from xnat_bids_push.model import Explanation, Field
     from xnat_bids_push.pushing import Survey
     from xnat_bids_push.removing import Removal
@@ -98,6 +100,15 @@ class Screen:
             self._err.print(f"[{colour}]{issue.severity}:[/] {escape(_plain(where + issue.message))}")
         if len(issues) > most:
             self._err.print(f"… and {len(issues) - most} more")
+
+    # ---------------------------------------------------------------- what would leave
+
+    def privacy(self, findings: Findings, privacy: Privacy) -> None:
+        """Show what may tell who participants are, before any of it leaves."""
+        if self._json and findings.sums:
+            self._print_json({"event": "privacy"} | findings.to_json())
+        elif not (self._json or self._quiet):
+            self._issues(tuple(findings.issues(privacy)))
 
     # ---------------------------------------------------------------- a plan
 

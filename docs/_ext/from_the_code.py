@@ -2,6 +2,7 @@
 
 ``cli-help``: what ``bids2xnat COMMAND --help`` prints.  ``mapping-table``: a table of ``mapping.toml``.
 ``mapping-schema``: what ``mapping.schema.json`` says of a mapping file.
+``privacy-table``: the kinds and words of ``privacy.toml``.
 ``coverage-table``: what becomes of each public dataset, from ``coverage.json`` beside the page.
 ``pybids-table``: where we read otherwise than pybids, from ``pybids.toml`` beside the page.
 """
@@ -61,6 +62,22 @@ class MappingTable(SphinxDirective):
 
 def _mapping() -> dict[str, Any]:
     return tomllib.loads(resources.files("xnat_bids_push").joinpath("mapping.toml").read_text("utf-8"))
+
+
+class PrivacyTable(SphinxDirective):
+    """The kinds of privacy.toml, and the keys and columns that they stand under."""
+
+    def run(self) -> list[nodes.Node]:
+        """The table, written as Markdown and read as the rest of the page is."""
+        text = resources.files("xnat_bids_push").joinpath("privacy.toml").read_text("utf-8")
+        return _table(self, _privacy(tomllib.loads(text)), source="privacy.toml")
+
+
+def _privacy(rules: Mapping[str, Any]) -> Iterator[Row]:
+    yield "kind", "is", "grade", "keys of sidecars", "columns of tables"
+    for name, row in rules["kinds"].items():
+        words = (_code(*rules[table].get(name, [])) for table in ("sidecar", "columns"))
+        yield _code(name), row["says"], row["grade"], *words
 
 
 class PageTable(SphinxDirective):
@@ -237,6 +254,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("cli-help", CliHelp)
     app.add_directive("mapping-table", MappingTable)
     app.add_directive("mapping-schema", MappingSchema)
+    app.add_directive("privacy-table", PrivacyTable)
     app.add_directive("coverage-table", CoverageTable)
     app.add_directive("pybids-table", PybidsTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
