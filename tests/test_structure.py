@@ -69,6 +69,7 @@ DOORS = {
     "pathspec": {"ignoring"},
     "pytest": {"pytest_plugin"},
     "h5py": {"headers"},
+    "nibabel": {"headers"},
     "deno": {"validating"},
 }
 """Each library has one module that knows it. The embedded archive has its own, and shares none with the client."""

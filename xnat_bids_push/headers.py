@@ -1,7 +1,6 @@
 """The first bytes of images and recordings: size, spacing, rate. Nothing here reads more than a header.
 
-NIfTI has two short and fixed layouts. They are read without nibabel, whose header classes take longer than reading the
-file does; that they agree is tested. HDF5 has a library, and SNIRF files are read only where that is installed.
+nibabel reads those of images. HDF5 has a library of its own, and SNIRF files are read only where that is installed.
 """
 
 from __future__ import annotations
@@ -11,11 +10,13 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from xnat_bids_push.fields import ImageHeader, SignalHeader
+
+if TYPE_CHECKING:
+    from nibabel.nifti1 import Nifti1Header
 
 
 class HeaderError(ValueError):
@@ -25,25 +26,6 @@ class HeaderError(ValueError):
 # ------------------------------------------------------------------ images
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where a version of NIfTI has what."""
-
-    size: int
-    magic: slice
-    dims: tuple[int, str]
-    spacing: tuple[int, str]
-    codes: tuple[int, str]
-    quaternion: tuple[int, str]
-    rows: tuple[int, str]
-    units: tuple[int, str]
-
-
-_LAYOUTS = {
-    348: _Layout(348, slice(344, 347), (40, "8h"), (76, "8f"), (252, "2h"), (256, "3f"), (280, "12f"), (123, "B")),
-    540: _Layout(540, slice(4, 7), (16, "8q"), (104, "8d"), (344, "2i"), (352, "3d"), (400, "12d"), (500, "i")),
-}
-_MAGIC = (b"n+1", b"ni1", b"n+2", b"ni2")
 _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
 _SECONDS = {8: 1.0, 16: 0.001, 24: 0.000001}
 _TOO_LARGE = 1e6
@@ -86,23 +68,42 @@ def image_header(head: bytes) -> ImageHeader:
     """
     if not head:
         raise HeaderError("is empty")
-    order, layout = _layout_of(head)
-
-    def get(place: tuple[int, str]) -> tuple[float, ...]:
-        return struct.unpack_from(order + place[1], head, place[0])
-
-    count, *shape = (int(size) for size in get(layout.dims))
-    _, *spacing = get(layout.spacing)
+    header = _parsed(head)
+    count, *shape = (int(size) for size in header["dim"])
+    _, *spacing = (float(step) for step in header["pixdim"])
     if not 1 <= count <= 7 or min(shape[:count]) < 1:
         raise HeaderError(f"has a header with impossible sizes {shape[: max(0, min(count, 7))]}")
-    units = int(get(layout.units)[0])
+    units = int(header["xyzt_units"])
     millimetres, seconds = _MILLIMETRES.get(units & 7, 1.0), _SECONDS.get(units & 56, 0.0)
     steps = [_single(step) * millimetres for step in spacing[: min(count, 3)]]
     if not all(0 < step < _TOO_LARGE for step in steps):
         raise HeaderError(f"has a header with impossible voxels {steps}")
     if count > 3:
         steps.append(_single(spacing[3]) * seconds if math.isfinite(spacing[3]) and spacing[3] > 0 else 0.0)
-    return ImageHeader(tuple(shape[:count]), tuple(steps), _slice_axis(layout, get) if count > 2 else None)
+    return ImageHeader(tuple(shape[:count]), tuple(steps), _slice_axis(header) if count > 2 else None)
+
+
+def _parsed(head: bytes) -> Nifti1Header:
+    """The header as nibabel reads it, in either version and byte order."""
+    from nibabel.nifti1 import Nifti1Header  # loads when the first image is met: it takes a while
+    from nibabel.nifti2 import Nifti2Header
+
+    kind = {348: Nifti1Header, 540: Nifti2Header}.get(_SIZES.get(head[:4], 0))
+    if kind is None:
+        raise HeaderError("is no NIfTI image")
+    if len(head) < kind.sizeof_hdr:
+        raise HeaderError("ends within its header")
+    order = "<" if head[:4] == kind.sizeof_hdr.to_bytes(4, "little") else ">"
+    header = kind(head[: kind.sizeof_hdr], order, check=False)
+    if bytes(header["magic"])[:3] not in _MAGIC:
+        raise HeaderError("is no NIfTI image")
+    return header
+
+
+_SIZES = {size.to_bytes(4, order): size for size in (348, 540) for order in ("little", "big")}
+"""How long a header is, by its first four bytes."""
+
+_MAGIC = (b"n+1", b"ni1", b"n+2", b"ni2")
 
 
 def _single(value: float) -> float:
@@ -110,30 +111,15 @@ def _single(value: float) -> float:
     return float(f"{value:.7g}")
 
 
-def _layout_of(head: bytes) -> tuple[str, _Layout]:
-    if len(head) >= 4:
-        for order in "<>":
-            layout = _LAYOUTS.get(struct.unpack_from(f"{order}i", head)[0])
-            if layout is not None and len(head) >= layout.size and head[layout.magic] in _MAGIC:
-                return order, layout
-            if layout is not None and len(head) < layout.size:
-                raise HeaderError("ends within its header")
-    raise HeaderError("is no NIfTI image")
-
-
-def _slice_axis(layout: _Layout, get: Callable[[tuple[int, str]], tuple[float, ...]]) -> int | None:
+def _slice_axis(header: Nifti1Header) -> int | None:
     """The axis of the body that the third dimension goes along; None where the file does not say."""
-    by_quaternion, by_rows = get(layout.codes)
-    if by_rows > 0:
-        rows = get(layout.rows)
-        third = [rows[2], rows[6], rows[10]]
-    elif by_quaternion > 0:
-        b, c, d = get(layout.quaternion)
-        a = math.sqrt(max(0.0, 1 - b * b - c * c - d * d))
-        third = [2 * (b * d + a * c), 2 * (c * d - a * b), a * a + d * d - b * b - c * c]
-    else:
+    try:
+        affine = header.get_sform() if header["sform_code"] > 0 else header.get_qform(coded=True)[0]
+    except ValueError:  # a rotation that is none
         return None
-    sizes = [abs(part) for part in third]
+    if affine is None:
+        return None
+    sizes = [abs(float(part)) for part in affine[:3, 2]]
     return sizes.index(max(sizes)) if all(map(math.isfinite, sizes)) and max(sizes) > 0 else None
 
 
