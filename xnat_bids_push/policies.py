@@ -66,6 +66,7 @@ class Replacement:
 def stage_of(address: Address, table: Table) -> Address:
     """Where a file's new content waits until it is proven.
 
+    >>> from xnat_bids_push.model import Node
     >>> from xnat_bids_push.table import default_table
     >>> stage_of(Address(Node("s", "e"), "anat_T1w", "NIFTI", "x.nii"), default_table()).name
     'NIFTI/x.nii'
