@@ -14,16 +14,17 @@ from tests.test_laws import tree
 from xnat_bids_push.connecting import connect
 from xnat_bids_push.dataset import read
 from xnat_bids_push.errors import ConfigError, MappingError
+from xnat_bids_push.ground import Ground
 from xnat_bids_push.mapping import read_manifest, write_manifest
 from xnat_bids_push.model import Mark, MarkKind, Node, State
-from xnat_bids_push.pulling import _restore, _target, pull
+from xnat_bids_push.pulling import _restore, pull
 from xnat_bids_push.pushing import push
 from xnat_bids_push.server import LocalServer
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "..", "", "a/\0b", ".bids2xnat-partial/x"])
 def test_no_name_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
-    assert _target(tmp_path, name) is None
+    assert Ground(tmp_path).place(name) is None
 
 
 def test_no_link_in_the_folder_leads_out_of_it(tmp_path: Path) -> None:
@@ -31,14 +32,14 @@ def test_no_link_in_the_folder_leads_out_of_it(tmp_path: Path) -> None:
     out.mkdir()
     other.mkdir()
     (out / "sub-01").symlink_to(other)
-    assert _target(out, "sub-01/x") is None
-    assert _target(out, "sub-02/x") == out / "sub-02/x"
+    assert Ground(out).place("sub-01/x") is None
+    assert Ground(out).place("sub-02/x") == out / "sub-02/x"
 
 
 @pytest.mark.parametrize("target", ["../../x", "/etc/passwd", "a/../../../x"])
 def test_no_link_of_a_manifest_leads_out_of_the_folder(target: str, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    fault = _restore(tmp_path / "out", Mark("sub-01/link", MarkKind.LINK, target))
+    fault = _restore(Ground(tmp_path / "out"), Mark("sub-01/link", MarkKind.LINK, target))
     assert "out of the dataset" in fault
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -48,6 +48,7 @@ LAYERS = (
         "headers",
         "metadata",
         "privacy",
+        "ground",
         "tailoring",
         "validating",
     },

@@ -7,6 +7,7 @@ of `model`.
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
@@ -323,13 +324,13 @@ class Archive:
 
     # ---------------------------------------------------------------- fetching and deleting
 
-    def download(self, experiment: Experiment, target: IO[bytes]) -> None:
-        """Everything of an experiment as one zip, written as it comes."""
-        self._session.download(f"/data/experiments/{_part(experiment.id)}/files?all=true&format=zip", target)
+    def download(self, experiment: Experiment, target: IO[bytes], *, most: int = sys.maxsize) -> None:
+        """Everything of an experiment as one zip, written as it comes, up to so many bytes."""
+        self._session.download(f"/data/experiments/{_part(experiment.id)}/files?all=true&format=zip", target, most=most)
 
-    def download_node(self, node: Node, target: IO[bytes]) -> None:
+    def download_node(self, node: Node, target: IO[bytes], *, most: int = sys.maxsize) -> None:
         """Everything of the project itself, or of a subject itself, as one zip."""
-        self._session.download(f"{self._path(node)}/files?format=zip", target)
+        self._session.download(f"{self._path(node)}/files?format=zip", target, most=most)
 
     def delete(self, what: Deletion) -> None:
         """Delete something with its files; a subject only if it is bare, the project never.

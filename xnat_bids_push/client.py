@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -113,8 +114,8 @@ class Session:
         self._request("DELETE", path, {"removeFiles": "true"}, timeout=LONG_TIMEOUT)
 
     @stamina.retry(on=Unavailable, attempts=5, wait_initial=0.5, wait_max=30.0, timeout=None)
-    def download(self, path: str, target: IO[bytes]) -> None:
-        """A body, written to a file as it comes."""
+    def download(self, path: str, target: IO[bytes], *, most: int = sys.maxsize) -> None:
+        """A body, written to a file as it comes; an error, if it is longer than it can be."""
         target.seek(0)
         target.truncate()
         client = self._xnat
@@ -127,6 +128,8 @@ class Session:
                 _raise_for(answer, "GET", path, "")
                 for piece in answer.iter_content(1 << 20):
                     target.write(piece)
+                    if target.tell() > most:
+                        raise Rejected("the server sends more than it lists", method="GET", path=path)
 
     def _request(
         self,

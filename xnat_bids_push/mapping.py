@@ -364,9 +364,15 @@ def read_manifest(content: bytes) -> tuple[Mark, ...]:
     """
     try:
         rows = json.loads(content)["marks"]
-        return tuple(Mark(row["path"], MarkKind(row["kind"]), row.get("target", "")) for row in rows)
-    except (ValueError, KeyError, TypeError) as error:
+        return tuple(Mark(_text(row["path"]), MarkKind(row["kind"]), _text(row.get("target", ""))) for row in rows)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise MappingError(f"a manifest in the archive cannot be read: {error!r}") from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def _parcels(

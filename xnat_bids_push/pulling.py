@@ -7,24 +7,27 @@ an interrupted pull goes on where it was.
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import hashlib
 import os
 import re
 import shutil
+import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.choosing import EVERYTHING, Choice, Window, kind_of_scan, look, nothing_taken
-from xnat_bids_push.dataset import CHUNK
 from xnat_bids_push.errors import ArchiveError, ConfigError, MappingError
+from xnat_bids_push.ground import LEADS_OUT, PARTIAL, Blocked, Ground
 from xnat_bids_push.mapping import folder_of, is_manifest, path_of, read_manifest
 from xnat_bids_push.model import (
     Address,
@@ -41,8 +44,10 @@ from xnat_bids_push.model import (
 from xnat_bids_push.report import Report
 from xnat_bids_push.table import Table, default_table
 
-_PARTIAL = ".bids2xnat-partial"
-"""Where archives wait to be unpacked, in the output folder; gone at the end."""
+_DAMAGE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OverflowError, zlib.error)
+"""What Python says of archives that are damaged, encrypted or packed in an unknown way."""
+
+_LONGEST_MANIFEST = 1 << 26
 
 _BATCH = 100
 
@@ -82,9 +87,10 @@ def pull(
 
 def _outcomes(archive: Archive, folder: Path, inventory: _Inventory) -> Iterator[Outcome]:
     """Node by node what became of it; at the end what became of links and empty folders, if not all is well."""
+    ground = Ground(folder)
     empty, taken = True, False
     with _workplace(folder) as partial:
-        landing = _Landing(folder, partial, inventory.table)
+        landing = _Landing(ground, partial, inventory.table)
         for lot in _lots(archive, inventory):
             empty = False
             taken = taken or bool(lot.node.subject)
@@ -93,7 +99,7 @@ def _outcomes(archive: Archive, folder: Path, inventory: _Inventory) -> Iterator
         yield Outcome(Node(), (), failure="the project holds nothing that a dataset can have put there")
     elif inventory.choice and not taken:
         yield Outcome(Node(), (), failure=nothing_taken(inventory.choice, inventory.recordings))
-    yield from _restore_marks(folder, landing.marks)
+    yield from _restore_marks(ground, landing.marks)
 
 
 def _output(folder: Path) -> Path:
@@ -109,15 +115,21 @@ def _output(folder: Path) -> Path:
 
 @contextmanager
 def _workplace(folder: Path) -> Iterator[Path]:
-    partial = folder / _PARTIAL
-    partial.mkdir(exist_ok=True)
+    partial = folder / PARTIAL
+    try:
+        partial.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{partial} cannot be made: {error.strerror}") from error
+    if partial.is_symlink():
+        raise ConfigError(f"{partial} is a link, and is not followed: remove it")
     try:
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-_Download = Callable[[IO[bytes]], None]
+_Download = Callable[[IO[bytes], int], None]
+"""Writes everything of a node, and no more than so many bytes."""
 
 
 @dataclass(slots=True)
@@ -129,7 +141,7 @@ class _Landing:
         taken: paths of files that belong to no scan and have come: an older copy elsewhere does not count.
     """
 
-    folder: Path
+    ground: Ground
     partial: Path
     table: Table
     marks: list[Mark] = field(default_factory=list)
@@ -278,11 +290,11 @@ def _subject_lots(nodes: Sequence[tuple[Holding, _Download]], inventory: _Invent
 def _node_holding(archive: Archive, node: Node) -> Iterator[tuple[Holding, _Download]]:
     holding = archive.node_holding(node)
     if holding.files:
-        yield holding, lambda target: archive.download_node(node, target)
+        yield holding, lambda target, most: archive.download_node(node, target, most=most)
 
 
 def _experiment_download(archive: Archive, experiment: Experiment) -> _Download:
-    return lambda target: archive.download(experiment, target)
+    return lambda target, most: archive.download(experiment, target, most=most)
 
 
 # ------------------------------------------------------------------ one node
@@ -290,7 +302,7 @@ def _experiment_download(archive: Archive, experiment: Experiment) -> _Download:
 
 def _fetch(lot: _Lot, landing: _Landing) -> Outcome:
     """Get one node's files that are not here yet, and collect its manifest's marks."""
-    folder, holding = landing.folder, lot.holding
+    holding = lot.holding
     wanted = {
         address: path
         for address, path in _wanted(holding, landing.table)
@@ -302,24 +314,32 @@ def _fetch(lot: _Lot, landing: _Landing) -> Outcome:
     missing: dict[Address, StoredFile] = {}
     for address, path in wanted.items():
         stored = holding.files[address]
-        findings[address] = _already(folder, path, stored)
+        findings[address] = _already(landing.ground, path, stored)
         if findings[address].state is State.MISSING:
             missing[address] = stored
     try:
         if missing or manifests:
             with tempfile.TemporaryFile(dir=landing.partial) as target:
-                lot.download(target)
+                lot.download(target, _most(holding))
                 marks = list(_marks(target, holding, manifests))
                 for address in _generated(marks, wanted, holding):
                     findings.pop(address, None)
                     missing.pop(address, None)
-                findings |= _unpack(target, holding, missing, wanted, folder)
+                findings |= _unpack(target, holding, missing, wanted, landing.ground)
                 landing.marks += filter(lot.takes_mark, marks)
-    except (ArchiveError, MappingError, zipfile.BadZipFile, OSError) as error:
+    except (ArchiveError, MappingError, OSError, *_DAMAGE) as error:
         return Outcome(holding.node, tuple(findings.values()), failure=f"could not be fetched: {error}")
     sent = [findings[address] for address in missing]
     got = [finding for finding in sent if finding.state is State.SAME]
     return Outcome(holding.node, tuple(findings.values()), len(got), sum(finding.size for finding in got))
+
+
+def _most(holding: Holding) -> int:
+    """How long a node's archive can be at most, by the server's own listing: packing makes little longer."""
+    files = holding.files.values()
+    if any(stored.size < 0 for stored in files):
+        return sys.maxsize  # of those the listing does not tell
+    return (1 << 20) + sum(stored.size + stored.size // 100 + 1024 + 8 * len(stored.address.name) for stored in files)
 
 
 def _generated(marks: Iterable[Mark], wanted: Mapping[Address, str], holding: Holding) -> list[Address]:
@@ -337,13 +357,13 @@ def _wanted(holding: Holding, table: Table) -> Iterator[tuple[Address, str]]:
             yield address, path
 
 
-def _already(folder: Path, path: str, stored: StoredFile) -> Finding:
+def _already(ground: Ground, path: str, stored: StoredFile) -> Finding:
     """What the output folder has for a file."""
     finding = Finding(State.MISSING, stored.address, path, max(stored.size, 0))
-    target = _target(folder, path)
+    target = ground.place(path)
     if target is None:
-        return _changed(finding, State.DIFFERS, "its name leads out of the output folder, and was not followed")
-    if not target.exists() and not target.is_symlink():
+        return _changed(finding, State.DIFFERS, LEADS_OUT)
+    if not os.path.lexists(target):
         return finding
     if target.is_file() and target.stat().st_size == stored.size and stored.md5 in ("", _md5(target)):
         return _changed(finding, State.SAME, "")
@@ -352,17 +372,6 @@ def _already(folder: Path, path: str, stored: StoredFile) -> Finding:
 
 def _changed(finding: Finding, state: State, reason: str) -> Finding:
     return Finding(state, finding.address, finding.path, finding.size, finding.origin, reason)
-
-
-def _target(folder: Path, path: str) -> Path | None:
-    """Where a path is written; None if that would be outside of the folder, or through a link out of it."""
-    parts = PurePosixPath(path).parts
-    if not parts or PurePosixPath(path).is_absolute() or ".." in parts or "\0" in path or parts[0] == _PARTIAL:
-        return None
-    if os.name == "nt" and any(set(part) & set('\\:*?"<>|') for part in parts):
-        return None
-    target = folder.joinpath(*parts)
-    return target if target.parent.resolve().is_relative_to(folder.resolve()) else None
 
 
 def _md5(path: Path) -> str:
@@ -375,7 +384,7 @@ def _unpack(
     holding: Holding,
     missing: dict[Address, StoredFile],
     wanted: dict[Address, str],
-    folder: Path,
+    ground: Ground,
 ) -> dict[Address, Finding]:
     """Write the missing files from a node's archive; each one's finding."""
     findings: dict[Address, Finding] = {}
@@ -389,9 +398,22 @@ def _unpack(
                 findings[address] = _changed(finding, State.MISSING, reason)
                 continue
             with archive.open(entry) as source:
-                fault = _write(source, folder.joinpath(*PurePosixPath(wanted[address]).parts), stored)
+                fault = _written(ground, wanted[address], source, stored)
             findings[address] = _changed(finding, State.DIFFERS if fault else State.SAME, fault)
     return findings
+
+
+def _written(ground: Ground, path: str, source: IO[bytes], stored: StoredFile) -> str:
+    try:
+        return ground.write(path, source, size=stored.size, md5=stored.md5)
+    except Blocked as error:
+        return str(error)
+    except _DAMAGE as error:
+        return f"it arrived damaged ({error}): pull again"
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR):
+            raise
+        return f"this system cannot have such a file: {error.strerror}"
 
 
 _ENTRY = re.compile(r"[^/]+/(?:scans/(?P<scan>[^/]+)/)?resources/(?P<resource>[^/]+)/files/(?P<name>.+)", re.DOTALL)
@@ -411,40 +433,6 @@ def _entries(archive: zipfile.ZipFile, holding: Holding) -> Iterator[tuple[Addre
         yield Address(holding.node, scan, match["resource"], match["name"]), entry
 
 
-def _write(source: IO[bytes], target: Path, stored: StoredFile) -> str:
-    """Write one file whole or not at all; what is wrong with it, or ""."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.md5(usedforsecurity=False)
-    size = 0
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=target.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as sink:
-            while piece := source.read(CHUNK):
-                digest.update(piece)
-                size += len(piece)
-                sink.write(piece)
-        if size != stored.size:
-            return f"{stored.size} bytes on the server, {size} arrived: pull again"
-        if stored.md5 and digest.hexdigest() != stored.md5:
-            return "it arrived with another digest than the server's: pull again"
-        temporary.chmod(0o666 & ~_UMASK)
-        temporary.rename(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return ""
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
-_UMASK = _umask()
-"""Read once: reading it means setting it, which other threads would see."""
-
-
 def _marks(target: IO[bytes], holding: Holding, manifests: Iterable[StoredFile]) -> Iterator[Mark]:
     with zipfile.ZipFile(target) as archive:
         entries = dict(_entries(archive, holding))
@@ -452,40 +440,47 @@ def _marks(target: IO[bytes], holding: Holding, manifests: Iterable[StoredFile])
             entry = entries.get(stored.address)
             if entry is None:
                 raise MappingError(f"the server did not send {stored.address}")
-            yield from read_manifest(archive.read(entry))
+            with archive.open(entry) as source:
+                content = source.read(min(stored.size, _LONGEST_MANIFEST) + 1)
+            if len(content) != stored.size:
+                raise MappingError(f"{stored.address} arrived with another size than the server's")
+            yield from read_manifest(content)
 
 
 # ------------------------------------------------------------------ what files cannot say
 
 
-def _restore_marks(folder: Path, marks: Iterable[Mark]) -> Iterator[Outcome]:
+def _restore_marks(ground: Ground, marks: Iterable[Mark]) -> Iterator[Outcome]:
     """Make the empty folders, executable bits and links of the manifests; links last, as they may lead anywhere."""
     marks = sorted(marks)
     others = [mark for mark in marks if mark.kind is not MarkKind.LINK]
-    links = _in_order(folder, [mark for mark in marks if mark.kind is MarkKind.LINK])
+    links = _in_order(ground, [mark for mark in marks if mark.kind is MarkKind.LINK])
     findings = []
     for mark in chain(others, links):  # each link is chosen when those before it are there
-        fault = _restore(folder, mark)
+        fault = _restore(ground, mark)
         if fault:
             findings.append(Finding(State.DIFFERS, Address(Node(), "", "", mark.path), mark.path, 0, reason=fault))
     if findings:
         yield Outcome(Node(), tuple(findings))
 
 
-def _in_order(folder: Path, links: list[Mark]) -> Iterator[Mark]:
+def _in_order(ground: Ground, links: list[Mark]) -> Iterator[Mark]:
     """Links so that each comes after those that its way leads through, as far as there are such."""
     while links:
         ready: list[Mark] = []
         waiting: list[Mark] = []
         for mark in links:
-            (ready if _leads_somewhere(folder, mark) else waiting).append(mark)
+            (ready if _leads_somewhere(ground, mark) else waiting).append(mark)
         yield from ready or waiting
         links = waiting if ready else []
 
 
-def _leads_somewhere(folder: Path, mark: Mark) -> bool:
-    target = _target(folder, mark.path)
-    return target is not None and _end(target, mark).exists()
+def _leads_somewhere(ground: Ground, mark: Mark) -> bool:
+    target = ground.place(mark.path)
+    try:
+        return target is not None and _end(target, mark).exists()
+    except (OSError, ValueError):  # no name that this system can have
+        return False
 
 
 def _end(target: Path, mark: Mark) -> Path:
@@ -493,37 +488,38 @@ def _end(target: Path, mark: Mark) -> Path:
     return Path(os.path.realpath(target.parent / mark.target))
 
 
-def _restore(folder: Path, mark: Mark) -> str:
+def _restore(ground: Ground, mark: Mark) -> str:
     """Make one mark true; why that cannot be done, or ""."""
-    target = _target(folder, mark.path)
+    target = ground.place(mark.path)
     if target is None:
-        return "its name leads out of the output folder, and was not followed"
-    match mark.kind:
-        case MarkKind.FOLDER:
-            target.mkdir(parents=True, exist_ok=True)
-        case MarkKind.EXECUTABLE:
-            if target.is_file() and not target.is_symlink():
-                target.chmod(target.stat().st_mode | (0o111 & ~_UMASK))
-        case MarkKind.GENERATED:
-            pass  # was left out
-        case MarkKind.LINK:
-            return _restore_link(folder, target, mark)
+        return LEADS_OUT
+    try:
+        match mark.kind:
+            case MarkKind.FOLDER:
+                ground.make_folder(mark.path)
+            case MarkKind.EXECUTABLE:
+                if target.is_file() and not target.is_symlink():
+                    ground.make_executable(mark.path)
+            case MarkKind.GENERATED:
+                pass  # was left out
+            case MarkKind.LINK:
+                return _restore_link(ground, target, mark)
+    except (OSError, ValueError) as error:  # a name that is too long, or none at all, for this system
+        return f"could not be made: {error}"
     return ""
 
 
-def _restore_link(folder: Path, target: Path, mark: Mark) -> str:
+def _restore_link(ground: Ground, target: Path, mark: Mark) -> str:
     """Put a link where its content was written, if it leads to the same content."""
     if target.is_symlink():
         there = os.readlink(target)  # noqa: PTH115  # a Path would tidy it up
         return "" if there == mark.target else "is another link in the output folder"
     end = _end(target, mark)
-    if Path(mark.target).is_absolute() or not end.is_relative_to(folder.resolve()):
+    if Path(mark.target).is_absolute() or not ground.holds(end):
         return f"is a link out of the dataset (to {mark.target}), and was not made"
     if target.exists() and not end.exists():
         return ""  # the content is here, and what it was a link to is not: a file is the better half
     if target.exists() and not (end.is_file() and filecmp.cmp(target, end, shallow=False)):
         return f"is a link to {mark.target}, which has another content: it was written as a file"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    target.symlink_to(mark.target, target_is_directory=end.is_dir())
+    ground.make_link(mark.path, mark.target, to_folder=end.is_dir())
     return ""
