@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from importlib import resources
 from pathlib import Path
 
 import pytest
 import requests
 import xnat
+from defusedxml import ElementTree
 
 from tests.conftest import SHARED, Connect
 from xnat_bids_push.archive import Archive, _shown
@@ -19,7 +21,9 @@ from xnat_bids_push.model import Node, SetFields, State
 from xnat_bids_push.planning import same_value
 from xnat_bids_push.pushing import plan, push
 from xnat_bids_push.removing import plan_removal, remove
+from xnat_bids_push.schema import Schema
 from xnat_bids_push.server import LocalServer
+from xnat_bids_push.tailoring import mapping_table
 
 SESSION = Node("sub-01", "sub-01_MR")
 SIDECAR = {"RepetitionTime": 2.0, "EchoTime": 0.03, "Manufacturer": "Ä & B <C>", "ImageType": ["ORIGINAL", "M"]}
@@ -212,3 +216,27 @@ def assert_shows(item: object, expected: dict[str, str], unknown: set[str]) -> N
     assert {
         path: pair for path, pair in differing.items() if path not in unknown and not same_value(pair[0], pair[1] or "")
     } == {}
+
+
+def test_fields_that_the_server_refuses_all_the_same_do_not_cost_the_files(
+    told_root: Path, open_project: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the server did not know what its own data model has."""
+    document = resources.files("xnat_bids_push.server").joinpath("schema/xnat.xsd").read_text("utf-8")
+    for kind in ("imageScanData", "subjectData"):
+        front, begin, rest = document.partition(f'<xs:complexType name="{kind}">')
+        document = front + begin + rest.replace("<xs:sequence>", '<xs:sequence><xs:element name="nosuch"/>', 1)
+    monkeypatch.setattr(Archive, "schema", lambda _: Schema(ElementTree.fromstring(document)))
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text(
+        '[fields."xnat:mrScanData"]\nnosuch = { from = "EchoTime" }\n'
+        '[fields."xnat:subjectData"]\nnosuch = { from = "participant.group" }\n'
+    )
+    dataset = read(told_root, table=mapping_table(mapping))
+    with open_project() as archive:
+        report = push(dataset, archive, pause=0)
+        assert report.ok, report.failed
+        assert "date" not in archive.shown(SESSION).own
+
+    told = {issue.path: issue.message for issue in report.issues if "refused" in issue.message}
+    assert set(told) == {"sub-01", "sub-02", "sub-01_MR"}

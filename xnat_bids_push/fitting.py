@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from xnat_bids_push.model import Field, Issue, Parcel, Severity
+from xnat_bids_push.model import Field, Issue, Node, Parcel, Severity
 from xnat_bids_push.planning import Describe
 from xnat_bids_push.schema import SUBJECT, UNKNOWN, Misfit, Schema, fit, fitting
 
@@ -37,9 +37,22 @@ class Fitted:
         self._describe = describe
         self._schema = schema
         self._misfits: dict[tuple[str, str, str], _Told] = {}
+        self._refused: set[Node] = set()
+        self._bare: set[Node] = set()
+
+    def refused(self, node: Node) -> None:
+        """Give no fields of a node any more: the server seems to refuse them, although its data model has them."""
+        self._refused.add(node)
+
+    def made(self, node: Node) -> None:
+        """The server has made a node."""
+        if node in self._refused and len(self._bare) < _MOST:
+            self._bare.add(node)
 
     def __call__(self, parcel: Parcel) -> Parcel:
         """A parcel with the fields that fit."""
+        if parcel.node in self._refused:
+            return parcel
         described = self._describe(parcel)
         if not described.fields and not any(scan.fields for scan in described.scans):
             return described
@@ -49,7 +62,7 @@ class Fitted:
 
     def subject_fields(self, label: str) -> tuple[Field, ...]:
         """The fields of a subject that fit."""
-        fields = self._describe.subject_fields(label)
+        fields = self._describe.subject_fields(label) if Node(label) not in self._refused else ()
         if not fields:
             return ()
         fitted, misfits = fitting(SUBJECT, fields, self._schema())
@@ -66,6 +79,8 @@ class Fitted:
 
     def issues(self) -> Iterator[Issue]:
         """What did not fit: one line for all that the server does not know, and one for each other field and reason."""
+        for node in sorted(self._bare):
+            yield Issue(Severity.WARNING, str(node), "was made without fields, which the server refused")
         unknown = sorted({path for _, path, reason in self._misfits if reason == UNKNOWN})
         if unknown:
             message = f"the server's data model does not have {', '.join(unknown)}: such values stay in their files"

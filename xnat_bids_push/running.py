@@ -89,6 +89,7 @@ class Run:
         self._policy = policy
         self._sent: Sent = {}
         self._hidden: set[Address] = set()
+        self._failed: Counter[Node] = Counter()
         self._admitted = False
         self._subjects = set(archive.subjects())
         self._experiments = archive.experiments()
@@ -253,10 +254,17 @@ class Run:
         pool.shutdown()
 
     def _create_subject(self, step: CreateSubject) -> Exception | None:
+        node = Node(step.label)
         try:
             self._archive.create_subject(step)
+        except Rejected as error:
+            if not step.fields:
+                return error
+            self._describe.refused(node)
+            return self._create_subject(CreateSubject(step.label))
         except ArchiveError as error:
             return error
+        self._describe.made(node)
         self._subjects.add(step.label)
         return None
 
@@ -266,10 +274,18 @@ class Run:
             for step in one.steps:
                 self._act(step, tally)
         except (ArchiveError, DatasetError) as error:
+            self._doubt_fields(one, error)
             return error
         except _Stopped:
             return Unavailable("interrupted")
         return None
+
+    def _doubt_fields(self, one: NodePlan, error: Exception) -> None:
+        """Let an import that is refused, or fails again, go without fields: they must not cost the files."""
+        if _imports(one) and isinstance(error, ArchiveError) and error.status in (400, 422, 500):
+            self._failed[one.node] += 1
+            if error.status != 500 or self._failed[one.node] > 1:
+                self._describe.refused(one.node)
 
     def _act(self, step: Step, tally: Counter[str]) -> None:
         archive, table, sent = self._archive, self._table, Sent()
@@ -320,6 +336,7 @@ class Run:
 
     def _know(self, parcel: Parcel, identifier: str) -> None:
         node = parcel.node
+        self._describe.made(node)
         self._experiments[node.experiment] = Experiment(identifier, node.experiment, node.subject, parcel.xsi_type)
 
     # -------------------------------------------------- proving
