@@ -416,10 +416,11 @@ def _examine(folder: Path) -> int:
     """Say what is wrong with an archive; the exit code."""
     from xnat_bids_push.report import count
     from xnat_bids_push.serving import problems
+    from xnat_bids_push.ui import plain
 
     wrong = 0
     for problem in problems(folder):
-        typer.echo(problem, err=True)
+        typer.echo(plain(str(problem)), err=True)
         wrong += 1
     if wrong:
         typer.echo(f"Something is wrong with the local archive {folder}: {count(wrong, 'problem')}", err=True)
@@ -535,10 +536,11 @@ def _ask(question: str, secret: bool) -> str:
 def _confirm(question: str) -> None:
     """Ask before something is deleted; a run without a terminal must say --yes."""
     from xnat_bids_push.errors import ConfigError
+    from xnat_bids_push.ui import plain
 
     if not sys.stdin.isatty():
         raise ConfigError("nothing was deleted: nobody is there to be asked, so say --yes")
-    typer.confirm(question, abort=True, err=True)
+    typer.confirm(plain(question), abort=True, err=True)
 
 
 def _finish(screen: Screen, report: Report, verb: str, settings: Settings) -> None:

@@ -331,9 +331,11 @@ def _log_in(credentials: Credentials, connections: int) -> xnat.session.XNATSess
     session = Transport(ca_bundle=credentials.ca_bundle, connections=connections)
     try:
         client = _logged_in(session, credentials)
-    except XnatBidsError:
+    except XnatBidsError as error:
         session.close()
-        raise
+        # What led to it ran through frames that hold the password, and some programs print what frames hold.
+        error.__cause__ = error.__context__ = None
+        raise error.with_traceback(None) from None
     client.skip_response_check = True
     return client
 

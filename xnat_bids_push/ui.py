@@ -53,6 +53,9 @@ _COLOURS = {Grade.OK: "green", Grade.UNKNOWN: "dim", Grade.WARNING: "yellow", Gr
 _MOST = 20
 """Lines of one kind that are shown; the rest is counted."""
 
+_LONGEST = 10_000
+"""Characters of one text that are shown."""
+
 _FIELDS = "~"
 """The sign of a place whose fields alone are to be set."""
 
@@ -74,12 +77,12 @@ class Screen:
     def say(self, text: str) -> None:
         """A line for people; programs get none."""
         if not (self._json or self._quiet):
-            self._out.print(escape(_plain(text)))
+            self._out.print(escape(plain(text)))
 
     def note(self, text: str) -> None:
         """A line beside the results, on stderr."""
         if not self._quiet:
-            self._err.print(escape(_plain(text)))
+            self._err.print(escape(plain(text)))
 
     def error(self, error: Exception) -> None:
         """Why a run ended; a dataset's issues come all at once."""
@@ -91,13 +94,13 @@ class Screen:
             number = count(len(error.issues), "problem")
             self._err.print(f"[red]Nothing was written:[/] the dataset has {number}.")
         else:
-            self._err.print(f"[red]error:[/] {escape(_plain(str(error)))}")
+            self._err.print(f"[red]error:[/] {escape(plain(str(error), lines=True))}")
 
     def _issues(self, issues: tuple[Issue, ...], *, most: int = 200) -> None:
         for issue in issues[:most]:
             colour = "red" if issue.severity is Severity.ERROR else "yellow"
             where = f"{issue.path}: " if issue.path else ""
-            self._err.print(f"[{colour}]{issue.severity}:[/] {escape(_plain(where + issue.message))}")
+            self._err.print(f"[{colour}]{issue.severity}:[/] {escape(plain(where + issue.message))}")
         if len(issues) > most:
             self._err.print(f"… and {len(issues) - most} more")
 
@@ -259,13 +262,13 @@ class Screen:
         if self._json:
             self._print_json({"event": "explanation"} | explanation_json(one, uri))
             return
-        self._out.print(f"[bold]{escape(_plain(one.path))}[/]")
+        self._out.print(f"[bold]{escape(plain(one.path))}[/]")
         lines = [("rule", one.rule)]
         if one.address is not None:
             lines += [(kind, word) for kind, word in _places(one) if word]
             lines.append(("address", uri))
         for name, value in lines:
-            self._out.print(f"  {name:11}{escape(_plain(value))}")
+            self._out.print(f"  {name:11}{escape(plain(value))}")
         if one.scan:
             self._fields("scan's fields", one.scan.fields)
         if one.address:
@@ -283,7 +286,7 @@ class Screen:
         width = max(len(f"{field.path} = {field.value}") for field in fields)
         for field in fields:
             text = f"{field.path} = {field.value}"
-            self._out.print(f"    {escape(_plain(f'{text:{min(width, 60)}}  {field.source}'))}")
+            self._out.print(f"    {escape(plain(f'{text:{min(width, 60)}}  {field.source}'))}")
 
     # ---------------------------------------------------------------- an examination
 
@@ -306,7 +309,7 @@ class Screen:
             return
         remedy = f" → {one.remedy}" if one.remedy else ""
         text = f"{one.check:11}{one.said}{remedy}"
-        self._out.print(f"[{_COLOURS[one.grade]}]{one.grade:8}[/] {escape(_plain(text))}")
+        self._out.print(f"[{_COLOURS[one.grade]}]{one.grade:8}[/] {escape(plain(text))}")
 
     # ---------------------------------------------------------------- a removal
 
@@ -393,6 +396,14 @@ def _issue_json(issue: Issue) -> dict[str, object]:
     return {"severity": issue.severity, "path": issue.path, "message": issue.message}
 
 
-def _plain(text: str) -> str:
-    """Text without control characters: names on disk and words of a server may hold some."""
-    return "".join(char if char.isprintable() or char == "\n" else "�" for char in text)
+def plain(text: str, *, lines: bool = False) -> str:
+    r"""Text that a terminal only shows: names on disk and words of a server may hold signs that move its cursor.
+
+    Signs that turn the direction of writing are among them, and the ends of lines, unless there may be several.
+
+    >>> plain("a\x1b[2Jb\u202ec\nd")
+    'a�[2Jb�c�d'
+    """
+    shown = "".join(char if char.isprintable() or (lines and char == "\n") else "�" for char in text[:_LONGEST])
+    more = len(text) - len(shown)
+    return shown + (f"… ({more:,} more characters)" if more else "")
