@@ -29,6 +29,7 @@ from xnat_bids_push.server import LocalServer
 CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"
 FOLLOWED = [
+    "howto/changes.md",
     "howto/choose.md",
     "howto/mapping-file.md",
     "howto/privacy.md",

@@ -452,6 +452,7 @@ class Outcome:
 
     Args:
         denied: whether the failure was a right that the user lacks.
+        deleted_files: how many files went because the dataset does not have them.
     """
 
     node: Node
@@ -460,6 +461,7 @@ class Outcome:
     sent_bytes: int = 0
     failure: str = ""
     denied: bool = False
+    deleted_files: int = 0
 
     @property
     def done(self) -> bool:

@@ -136,6 +136,7 @@ class Report:
     size: int = 0
     sent_files: int = 0
     sent_bytes: int = 0
+    deleted_files: int = 0
     states: Counter[State] = made_of(default_factory=Counter)
     kinds: Counter[str] = made_of(default_factory=Counter)
     problems: int = 0
@@ -148,6 +149,7 @@ class Report:
         self.kinds[kind_of(outcome.node)] += 1
         self.sent_files += outcome.sent_files
         self.sent_bytes += outcome.sent_bytes
+        self.deleted_files += outcome.deleted_files
         for finding in outcome.findings:
             self.states[finding.state] += 1
             if finding.origin is Origin.DATASET and finding.state is not State.EXTRA:
@@ -175,6 +177,7 @@ class Report:
             "bytes": self.size,
             "sent_files": self.sent_files,
             "sent_bytes": self.sent_bytes,
+            "deleted_files": self.deleted_files,
             "states": {state.name.lower(): count for state, count in self.states.items()},
             "problems": self.problems,
             "issues": [{"severity": i.severity, "path": i.path, "message": i.message} for i in self.issues],
@@ -259,6 +262,17 @@ def explanation_json(one: Explanation, uri: str) -> dict[str, object]:
         "fields": [field_json(field) for field in one.fields],
         "subject_fields": [field_json(field) for field in one.subject_fields],
     }
+
+
+def replaced(plan: NodePlan) -> int:
+    """How many files with another content a plan replaces, or makes ready to."""
+    sent = {
+        placed.file.path
+        for step in plan.steps
+        if isinstance(step, FillResource | SendFile)
+        for placed in (step.files if isinstance(step, FillResource) else (step.placed,))
+    }
+    return sum(finding.state is State.DIFFERS and finding.path in sent for finding in plan.findings)
 
 
 def field_json(field: Field) -> dict[str, object]:

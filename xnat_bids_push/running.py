@@ -309,6 +309,7 @@ class Run:
                 self._know(parcel, identifier)
             case Deletion():
                 archive.delete(step)
+                tally["deleted"] += step.files if step.resource != table.staging else 0
             case FillResource(node, scan, resource):
                 taken = archive.fill_resource(step, table=table, sent=sent, watch=watch)
                 self._refused(sent, {Address(node, scan, resource, name) for name in taken})
@@ -386,4 +387,4 @@ def _outcome(one: NodePlan, failure: Exception | str, tally: Counter[str]) -> Ou
         fields = [step.fields + tuple(field for scan in step.scans for field in scan.fields) for step in unkept]
         failure = f"the server did not keep {', '.join(sorted({one.path for some in fields for one in some}))}"
     denied = isinstance(failure, AccessDenied)
-    return Outcome(one.node, one.findings, tally["files"], tally["bytes"], str(failure), denied)
+    return Outcome(one.node, one.findings, tally["files"], tally["bytes"], str(failure), denied, tally["deleted"])

@@ -36,6 +36,7 @@ from xnat_bids_push.report import (
     outcome_json,
     plan_json,
     problem_lines,
+    replaced,
     step_fields,
 )
 
@@ -118,9 +119,12 @@ class Screen:
     def plan(self, plans: Iterator[NodePlan], archive: Archive, *, left_out: Sequence[str] = ()) -> bool:
         """Show what a push would do, and what is left out of it; whether there is nothing to do."""
         settled, states, nodes, size = True, dict.fromkeys(State, 0), 0, 0
+        replacing = deleting = 0
         for one in plans:
             nodes += 1
             settled = settled and one.settled
+            replacing += replaced(one)
+            deleting += sum(step.files for step in one.steps if isinstance(step, Deletion))
             for finding in one.findings:
                 states[finding.state] += 1
                 size += finding.size if finding.state is State.MISSING else 0
@@ -138,16 +142,22 @@ class Screen:
             what = "has all that is taken of" if any(left_out) else "equals"
             self.say(f"Nothing to do: project {archive.project} {what} the dataset.")
         else:
-            self._plan_words(states, size, archive)
+            self._plan_words(states, size, archive, replacing=replacing, deleting=deleting)
         return settled
 
-    def _plan_words(self, states: dict[State, int], size: int, archive: Archive) -> None:
+    def _plan_words(
+        self, states: dict[State, int], size: int, archive: Archive, *, replacing: int, deleting: int
+    ) -> None:
         words = [f"{count(states[State.MISSING], 'file')} to send ({human_size(size)})"]
         words += [f"{states[State.SAME]:,} there already"] if states[State.SAME] else []
-        words += [f"{states[State.DIFFERS]:,} with another content"] if states[State.DIFFERS] else []
+        words += [f"{replacing:,} to be replaced"] if replacing else []
+        differing = states[State.DIFFERS] - replacing
+        words += [f"{differing:,} with another content, which stay as they are"] if differing else []
         words += [f"{states[State.KEPT]:,} with another content, which stay"] if states[State.KEPT] else []
         words += [f"{states[State.UNPROVEN]:,} to be proven"] if states[State.UNPROVEN] else []
-        words += [f"{states[State.EXTRA]:,} in the archive only"] if states[State.EXTRA] else []
+        extra = states[State.EXTRA] - deleting
+        words += [f"{deleting:,} to be deleted"] if deleting else []
+        words += [f"{extra:,} in the archive only"] if extra > 0 else []
         self.say(f"Project {archive.project}: {', '.join(words)}. Nothing was changed.")
 
     def _node_plan(self, one: NodePlan) -> None:
@@ -244,6 +254,8 @@ class Screen:
             self.note(f"Not everything is there. Left out: {report.missing}. {here}{_GET_IT}")
         if str(report.omitted):
             (self.say if report.ok else self.note)(f"Left out: {report.omitted}.")
+        if report.deleted_files:
+            self.say(f"Deleted {count(report.deleted_files, 'file')} that the dataset does not have.")
         if report.states[State.KEPT]:
             self.note(f"{count(report.states[State.KEPT], 'file')} with another content there, left as asked.")
 
