@@ -5,12 +5,13 @@ VENV ?= .venv
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCK := requirements/ci.txt
 DEMO := .demo
 SAMPLE := test_data/sample
 EVERYTHING := --derivatives all --sourcedata
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test lint types unit validate docs bench examples oracle dist clean
+.PHONY: help dev lock audit demo test lint types unit validate docs bench examples oracle dist clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,9 +33,22 @@ $(VENV)/.run: pyproject.toml $(VENV)/.venv
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.venv
-	@echo "Installing bids2xnat with the tools of development"
-	@$(PIP) --editable '.[dev]'
+	@echo "Installing bids2xnat with the tools of development$(if $(LOCKED), as locked)"
+	@$(if $(LOCKED),$(PIP) --require-hashes -r $(LOCK),$(PIP) --editable '.[dev]')
+	@$(if $(LOCKED),$(PIP) --no-deps --no-build-isolation --editable .)
 	@touch $(VENV)/.run $@
+
+$(VENV)/.audit: $(VENV)/.venv
+	@$(PYTHON) -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5' 'pip-audit>=2.7'
+	@touch $@
+
+lock: $(VENV)/.audit  ## write requirements/ci.txt anew: the versions that CI uses, with their hashes
+	$(VENV)/audit/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-annotate --extra dev -o $(LOCK) pyproject.toml requirements/ci.in
+
+audit: $(VENV)/.audit  ## ask the advisory service about the locked versions; this needs the network
+	$(VENV)/audit/bin/pip-audit --disable-pip --require-hashes --progress-spinner off -r $(LOCK)
 
 # ---------------------------------------------------------------- to try it
 
