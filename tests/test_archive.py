@@ -149,11 +149,11 @@ def test_a_login_that_expires_before_a_download_is_renewed(
         push(read(small_root), archive, pause=0)
         download = archive.download
 
-        def expired_download(*given: object) -> None:
+        def expired_download(*given: object, **named: object) -> None:
             archive._session._xnat.interface.delete(f"{server.url}/data/JSESSION", timeout=30)
-            download(*given)  # type: ignore[arg-type]
+            download(*given, **named)  # type: ignore[arg-type]
 
-        archive.download = expired_download  # type: ignore[method-assign, assignment]
+        archive.download = expired_download  # type: ignore[method-assign]
         assert pull(archive, tmp_path / "out").ok
 
 

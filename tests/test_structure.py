@@ -41,6 +41,7 @@ LAYERS = (
         "ignoring",
         "dataset",
         "archive",
+        "breaker",
         "client",
         "transport",
         "package",

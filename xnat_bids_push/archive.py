@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from functools import partial
-from typing import IO, TypedDict, cast
+from typing import IO, TypedDict, TypeVar, cast
 from urllib.parse import quote, unquote
 
 from defusedxml import DefusedXmlException, ElementTree
 
-from xnat_bids_push.client import LONG_TIMEOUT, Credentials, Session, greet, json_of, list_of
+from xnat_bids_push.client import Credentials, Response, Session, greet, json_of, list_of, rows_of
 from xnat_bids_push.documents import fields_document, new_scans_document, subject_document
 from xnat_bids_push.errors import AccessDenied, ArchiveError, Rejected, Unavailable
 from xnat_bids_push.model import (
@@ -46,6 +46,9 @@ LISTED_AT_ONCE = 100
 2,200 characters on), so that its length is bounded too."""
 
 _LIST_LENGTH = 1200
+
+
+_Told = TypeVar("_Told")
 
 
 class _Item(TypedDict):
@@ -84,6 +87,10 @@ class Archive:
         """The login."""
         return self._session.credentials.user
 
+    def listen(self, say: Callable[[str], None]) -> None:
+        """Tell somebody, in lines for people, when the server is in distress, and what is done about it."""
+        self._session.gate.say = say
+
     def close(self) -> None:
         """Log out."""
         self._session.close()
@@ -92,7 +99,7 @@ class Archive:
 
     def registered_types(self) -> frozenset[str]:
         """The data types that the site's administrator has set up."""
-        rows = self._session.rows("/data/search/elements")
+        rows = self._session.rows("/data/search/elements", "ELEMENT_NAME")
         return frozenset(str(row["ELEMENT_NAME"]) for row in rows)
 
     def may_edit_project(self) -> bool:
@@ -112,11 +119,7 @@ class Archive:
         """The server's own data model; asked for once."""
         with self._lock:
             if self._schema is None:
-                path = "/xapi/schemas/xnat"
-                try:
-                    self._schema = Schema(ElementTree.fromstring(self._session.get(path).content))
-                except (ElementTree.ParseError, DefusedXmlException) as error:
-                    raise Rejected("the server's schema cannot be read", method="GET", path=path) from error
+                self._schema = self._session.read("/xapi/schemas/xnat", _schema)
             return self._schema
 
     # ---------------------------------------------------------------- what the user is told of himself
@@ -148,7 +151,7 @@ class Archive:
 
     def subjects(self) -> dict[str, str]:
         """The project's subjects: label → ID, sorted."""
-        rows = self._session.rows(f"{_project_path(self.project)}/subjects", columns="ID,label")
+        rows = self._session.rows(f"{_project_path(self.project)}/subjects", "ID", "label", columns="ID,label")
         return {str(row["label"]): str(row["ID"]) for row in sorted(rows, key=lambda row: str(row["label"]))}
 
     def experiments(self) -> dict[str, Experiment]:
@@ -156,9 +159,9 @@ class Archive:
 
         XNAT lists none whose type is not registered on the site.
         """
-        rows = self._session.rows(
-            f"{_project_path(self.project)}/experiments", columns="ID,label,xsiType,subject_label"
-        )
+        columns = ("ID", "label", "xsiType", "subject_label")
+        path = f"{_project_path(self.project)}/experiments"
+        rows = self._session.rows(path, *columns[:3], columns=",".join(columns))
         found = [
             Experiment(str(row["ID"]), str(row["label"]), str(row.get("subject_label", "")), str(row["xsiType"]))
             for row in rows
@@ -182,27 +185,23 @@ class Archive:
         return Holding(node, str(node), files={one.address: one for one in stored})
 
     def _files(self, path: str, nodes: Mapping[str, Node], **query: str) -> Iterator[StoredFile]:
-        for row in self._session.rows(path, **query):
-            if not {"URI", "Size", "collection", "digest"} <= row.keys():
-                raise Unavailable("the server answered another question than the one asked", method="GET", path=path)
-            size = str(row["Size"])
-            yield StoredFile(_address(row, nodes), int(size) if size else -1, str(row["digest"]).lower())
+        yield from self._session.read(path, partial(_stored, nodes=nodes), format="json", **query)
 
     def scans(self, node: Node) -> frozenset[str]:
         """The IDs of an experiment's scans."""
-        return frozenset(str(row["ID"]) for row in self._session.rows(f"{self._path(node)}/scans"))
+        return frozenset(str(row["ID"]) for row in self._session.rows(f"{self._path(node)}/scans", "ID"))
 
     def shown(self, node: Node) -> Shown:
         """The fields that the server shows of an experiment and its scans, or of a subject: one request."""
-        return _shown(self._item(node))
+        return self._read_item(node, _shown)
 
-    def _item(self, node: Node) -> _Item:
-        return cast("_Item", json_of(self._session.get(self._path(node), format="json"))["items"][0])  # type: ignore[index]
+    def _read_item(self, node: Node, understand: Callable[[_Item], _Told]) -> _Told:
+        return self._session.read(self._path(node), lambda answer: understand(_item(answer)), format="json")
 
     def type_of(self, node: Node) -> str:
         """The type of an experiment, listed or not; "" if there is none."""
         try:
-            return str(self._item(node)["meta"].get("xsi:type", ""))
+            return self._read_item(node, lambda item: str(item["meta"].get("xsi:type", "")))
         except Rejected as error:
             if error.status != 404:
                 raise
@@ -210,23 +209,11 @@ class Archive:
 
     def is_bare_subject(self, label: str, fields: Iterable[Field]) -> bool:
         """Whether a subject is nothing but its label and the given fields: no experiments, resources, other fields."""
-        item = self._item(Node(label))
-        ours = {field.path: field.value for field in fields}
-        shown = {path: value for path, value in _shown(item).own.items() if path not in _NAMES}
-        known = {child["field"] for child in item["children"]} <= {"demographics", "fields/field"}
-        return known and all(same_value(ours.get(path, ""), value) for path, value in shown.items())
+        return self._read_item(Node(label), partial(_is_bare, fields=tuple(fields)))
 
     def foreign_contents(self, node: Node, scans: Set[str]) -> tuple[str, ...]:
         """What an experiment holds beyond files, fields and the given scans: other scans, assessors, and so on."""
-        found = []
-        for child in self._item(node)["children"]:
-            for one in child["items"]:
-                fields = one["data_fields"]
-                name = str(fields.get("ID") or fields.get("label") or fields.get("name") or child["field"])
-                known = name in scans if child["field"] == "scans/scan" else child["field"] in _OWN_CHILDREN
-                if not known:
-                    found.append(f"{child['field'].partition('/')[0]}/{name}")
-        return tuple(found)
+        return self._read_item(node, partial(_foreign, scans=scans))
 
     # ---------------------------------------------------------------- creating and sending
 
@@ -292,7 +279,7 @@ class Archive:
 
     def _send(self, path: str, query: dict[str, str], body: Body, *, replace: bool) -> tuple[str, ...]:
         overwrite = {"overwrite": "true"} if replace else {}
-        answer = self._session.put(path, query | {"inbody": "true"} | overwrite, data=body, timeout=LONG_TIMEOUT)
+        answer = self._session.put(path, query | {"inbody": "true"} | overwrite, data=body)
         if "Content-Type" not in answer.headers:
             # The one visible sign of an upload without the right to it is an answer 200 without a type.
             raise AccessDenied("you may not write here; nothing was stored", method="PUT", path=path, status=403)
@@ -389,6 +376,36 @@ _OWN_CHILDREN = frozenset({"resources/resource", "fields/field"})
 """What an experiment of ours holds beside its scans."""
 
 
+def _item(answer: Response) -> _Item:
+    return cast("_Item", json_of(answer)["items"][0])  # type: ignore[index]
+
+
+def _schema(answer: Response) -> Schema:
+    try:
+        return Schema(ElementTree.fromstring(answer.content))
+    except (ElementTree.ParseError, DefusedXmlException) as error:
+        raise ValueError("the server's schema cannot be read") from error
+
+
+def _is_bare(item: _Item, fields: Iterable[Field]) -> bool:
+    ours = {field.path: field.value for field in fields}
+    shown = {path: value for path, value in _shown(item).own.items() if path not in _NAMES}
+    known = {child["field"] for child in item["children"]} <= {"demographics", "fields/field"}
+    return known and all(same_value(ours.get(path, ""), value) for path, value in shown.items())
+
+
+def _foreign(item: _Item, scans: Set[str]) -> tuple[str, ...]:
+    found = []
+    for child in item["children"]:
+        for one in child["items"]:
+            fields = one["data_fields"]
+            name = str(fields.get("ID") or fields.get("label") or fields.get("name") or child["field"])
+            known = name in scans if child["field"] == "scans/scan" else child["field"] in _OWN_CHILDREN
+            if not known:
+                found.append(f"{child['field'].partition('/')[0]}/{name}")
+    return tuple(found)
+
+
 def _shown(item: _Item) -> Shown:
     """The fields of an item: its own, and those of the scans in it."""
     scans = {
@@ -449,6 +466,16 @@ _FILE_URI = re.compile(
 )
 
 
+def _stored(answer: Response, nodes: Mapping[str, Node]) -> list[StoredFile]:
+    """The files of a listing; other columns would be the answer to another question."""
+    rows = rows_of(answer, ("URI", "Size", "collection", "digest"))
+    sizes = (str(row["Size"]) for row in rows)
+    return [
+        StoredFile(_address(row, nodes), int(size) if size else -1, str(row["digest"]).lower())
+        for row, size in zip(rows, sizes, strict=True)
+    ]
+
+
 def _address(row: Mapping[str, object], nodes: Mapping[str, Node]) -> Address:
     """The address of a row of a files listing; what is neither session, scan nor node resource keeps its URI."""
     match = _FILE_URI.fullmatch(str(row["URI"]))
@@ -476,7 +503,7 @@ def open_archive(credentials: Credentials, project: str, *, create: bool = False
         Rejected: there is no such project, or it cannot be created.
         AccessDenied: the login fails.
     """
-    there = greet(credentials.server, ca_bundle=credentials.ca_bundle).server
+    there = greet(credentials.server, ca_bundle=credentials.ca_bundle, patience=credentials.patience).server
     session = Session(replace(credentials, server=there))
     try:
         found = _find_project(session, project)
@@ -500,10 +527,10 @@ def _project_path(project: str) -> str:
 def _find_project(session: Session, project: str) -> str:
     """The project's ID, which may have been named by an alias; "" if there is none that the user may see."""
     try:
-        answer = session.get(_project_path(project), format="json")
+        return session.read(
+            _project_path(project), lambda answer: str(_item(answer)["data_fields"]["ID"]), format="json"
+        )
     except Rejected as error:
         if error.status != 404:
             raise
         return ""
-    item = cast("_Item", json_of(answer)["items"][0])  # type: ignore[index]
-    return str(item["data_fields"]["ID"])

@@ -7,13 +7,17 @@ plans again.
 from __future__ import annotations
 
 import logging
+import random
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import IO, cast
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import IO, TypeVar, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -21,17 +25,52 @@ import stamina
 import xnat.exceptions
 import xnat.session
 
+from xnat_bids_push.breaker import Gate
 from xnat_bids_push.errors import AccessDenied, ConfigError, Rejected, Unavailable, XnatBidsError
 from xnat_bids_push.package import Body, Stream
 from xnat_bids_push.transport import Endless, Misled, Transport
 
-TIMEOUT = (15.0, 300.0)
-"""Seconds to connect, and to wait between two bytes of an answer."""
+LONGEST_PAUSE = 120.0
+"""Seconds that a request waits at most before it is repeated, whatever the server's Retry-After says."""
 
-LONG_TIMEOUT = (15.0, 3600.0)
-"""The same for requests after which the server works through gigabytes before it answers."""
+_FAREWELL = 10.0
+"""Seconds for the logout, which nobody needs to wait for."""
 
 _HTML = ("<!doctype", "<html")
+
+_Told = TypeVar("_Told")
+
+Response = requests.Response
+"""What a server answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a server is waited for, in seconds.
+
+    Args:
+        connect: to connect.
+        answer: between two bytes of an answer.
+        work: the same where the server works through gigabytes before it answers.
+    """
+
+    connect: float = 15.0
+    answer: float = 300.0
+    work: float = 3600.0
+
+    @property
+    def soon(self) -> tuple[float, float]:
+        """As `requests` wants it, for what is answered at once."""
+        return self.connect, self.answer
+
+    @property
+    def late(self) -> tuple[float, float]:
+        """The same for what takes its time."""
+        return self.connect, self.work
+
+
+PATIENT = Patience()
+"""Long enough for a server that works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +82,19 @@ class Credentials:
     password: str = field(repr=False)
     ca_bundle: str = ""
     """A file of certificates to trust instead of the usual ones; TLS is always verified."""
+    patience: Patience = PATIENT
+
+
+def _worth_repeating(error: Exception) -> bool | float:
+    """Whether asking again can help; as a number, after how many seconds."""
+    if not isinstance(error, Unavailable):
+        return False
+    return error.retry_after + random.uniform(0, 1) if error.retry_after else True  # noqa: S311  # jitter, no secret
+
+
+def _in_trouble(error: Exception) -> bool | float:
+    """The same for the first look: an address where nobody answers, or something else than a server, may be wrong."""
+    return bool(isinstance(error, Unavailable) and error.status >= 429) and _worth_repeating(error)
 
 
 class Session:
@@ -51,11 +103,14 @@ class Session:
     def __init__(self, credentials: Credentials, *, connections: int = 32) -> None:
         self.credentials = credentials
         self._connections = connections
+        self._patience = credentials.patience
+        self.gate = Gate()
         self._lock = threading.Lock()
         self._xnat = _log_in(credentials, connections)
 
     def close(self) -> None:
         """Log out; a server that is gone needs no farewell."""
+        self.gate.close()
         interface = self._xnat.interface
         with suppress(requests.RequestException, xnat.exceptions.XNATError):
             self._xnat.disconnect()
@@ -63,19 +118,24 @@ class Session:
 
     def get(self, path: str, **query: str) -> requests.Response:
         """An answer; asked for again where that can help."""
-        return self._read(path, query)
+        return self.read(path, lambda answer: answer, **query)
 
-    @stamina.retry(on=Unavailable, attempts=5, wait_initial=0.5, wait_max=30.0, timeout=600.0)
-    def _read(self, path: str, query: dict[str, str]) -> requests.Response:
-        return self._request("GET", path, query)
+    def rows(self, path: str, *columns: str, **query: str) -> list[dict[str, object]]:
+        """The rows of a listing, which have certain columns."""
+        return self.read(path, partial(rows_of, columns=columns), format="json", **query)
 
-    def rows(self, path: str, **query: str) -> list[dict[str, object]]:
-        """The rows of a listing."""
-        answer = self.get(path, format="json", **query)
+    def read(self, path: str, understand: Callable[[requests.Response], _Told], **query: str) -> _Told:
+        """What an answer tells; asked for again where that can help, and so where it makes no sense."""
+        return self._read(path, query, understand)
+
+    @stamina.retry(on=_worth_repeating, attempts=5, wait_initial=0.5, wait_max=30.0, timeout=600.0)
+    def _read(self, path: str, query: dict[str, str], understand: Callable[[requests.Response], _Told]) -> _Told:
+        answer = self._request("GET", path, query)
         try:
-            return cast("list[dict[str, object]]", json_of(answer)["ResultSet"]["Result"])  # type: ignore[index]
-        except (KeyError, TypeError) as error:
-            raise Unavailable("the server's listing has an unknown form", method="GET", path=path) from error
+            return understand(answer)
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            words = "the server's answer is not of the form that is known"
+            raise Unavailable(words, method="GET", path=path, status=answer.status_code) from error
 
     def put(
         self,
@@ -84,7 +144,6 @@ class Session:
         *,
         data: Body | None = None,
         document: bytes | None = None,
-        timeout: tuple[float, float] = TIMEOUT,
         refusal: str = "",
     ) -> requests.Response:
         """Write once.
@@ -94,12 +153,12 @@ class Session:
             query: the query.
             data: files, or
             document: an XML document.
-            timeout: for connecting, and for the answer.
             refusal: what a plain 500 means here, where XNAT says so what others say with 4xx.
         """
         kind = "text/xml" if document is not None else "application/octet-stream"
         body = document if document is not None else data
         headers = {"Content-Type": kind} if body is not None else None
+        timeout = self._patience.soon if data is None else self._patience.late
         return self._request("PUT", path, query or {}, data=body, headers=headers, timeout=timeout, refusal=refusal)
 
     def post(
@@ -107,21 +166,21 @@ class Session:
     ) -> requests.Response:
         """Make the server work, once."""
         headers = {"Content-Type": content_type} if content_type else None
-        return self._request("POST", path, query, data=data, headers=headers, timeout=LONG_TIMEOUT)
+        return self._request("POST", path, query, data=data, headers=headers, timeout=self._patience.late)
 
     def delete(self, path: str) -> None:
         """Delete something with its files, once."""
-        self._request("DELETE", path, {"removeFiles": "true"}, timeout=LONG_TIMEOUT)
+        self._request("DELETE", path, {"removeFiles": "true"}, timeout=self._patience.late)
 
-    @stamina.retry(on=Unavailable, attempts=5, wait_initial=0.5, wait_max=30.0, timeout=None)
+    @stamina.retry(on=_worth_repeating, attempts=5, wait_initial=0.5, wait_max=30.0, timeout=None)
     def download(self, path: str, target: IO[bytes], *, most: int = sys.maxsize) -> None:
         """A body, written to a file as it comes; an error, if it is longer than it can be."""
         target.seek(0)
         target.truncate()
         client = self._xnat
-        with _foreign_errors("GET", path):
+        with self.gate.request(), _foreign_errors("GET", path):
             url = self.credentials.server.rstrip("/") + path
-            with client.interface.get(url, stream=True, timeout=LONG_TIMEOUT) as answer:
+            with client.interface.get(url, stream=True, timeout=self._patience.late) as answer:
                 if answer.status_code == 401:
                     self._renew(client)
                     raise Unavailable("the login had expired, and was renewed", method="GET", path=path, status=401)
@@ -139,17 +198,19 @@ class Session:
         *,
         data: Stream | bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout: tuple[float, float] = TIMEOUT,
+        timeout: tuple[float, float] | None = None,
         refusal: str = "",
     ) -> requests.Response:
         """One request; another one, if the server had forgotten the login, and so has not acted."""
         client = self._xnat
-        with _foreign_errors(method, path):
-            answer = _ask(client, method, path, query, data, headers, timeout)
-            if answer.status_code == 401:
-                self._renew(client)
-                answer = _ask(self._xnat, method, path, query, data, headers, timeout)
-        _raise_for(answer, method, path, refusal)
+        timeout = timeout or self._patience.soon
+        with self.gate.request():
+            with _foreign_errors(method, path):
+                answer = _ask(client, method, path, query, data, headers, timeout)
+                if answer.status_code == 401:
+                    self._renew(client)
+                    answer = _ask(self._xnat, method, path, query, data, headers, timeout)
+            _raise_for(answer, method, path, refusal)
         return answer
 
     def _renew(self, expired: object) -> None:
@@ -190,6 +251,8 @@ def _foreign_errors(method: str, path: str) -> Iterator[None]:
         raise ConfigError(f"{_NOT_TRUSTED} ({_ssl_words(error)})") from error
     except xnat.exceptions.XNATSSLError as error:
         raise ConfigError(f"{_NOT_TRUSTED}, or it does not speak https") from error
+    except xnat.exceptions.XNATError as error:
+        raise Unavailable("the server does not answer as XNAT does", method=method, path=path) from error
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
         raise Unavailable(_reason(error), method=method, path=path) from error
     except requests.RequestException as error:
@@ -216,7 +279,8 @@ def _raise_for(answer: requests.Response, method: str, path: str, refusal: str) 
     status = answer.status_code
     if status < 400:
         if answer.headers.get("Content-Type", "").startswith("text/html") and _is_page(answer):
-            raise Rejected("the server answered with a web page, not as XNAT does", method=method, path=path)
+            words = "the server answered with a web page, not as XNAT does"
+            raise Unavailable(words, method=method, path=path, status=status)
         return
     message = _server_words(answer)
     if status in (401, 403):
@@ -225,8 +289,21 @@ def _raise_for(answer: requests.Response, method: str, path: str, refusal: str) 
     if status == 500 and refusal:
         raise Rejected(f"{refusal}; {message}" if message else refusal, method=method, path=path, status=status)
     if status in (408, 425, 429) or status >= 500:
-        raise Unavailable(message or "the server failed", method=method, path=path, status=status)
+        words, pause = message or "the server failed", _retry_after(answer)
+        raise Unavailable(words, method=method, path=path, status=status, retry_after=pause)
     raise Rejected(message or "the server refused this", method=method, path=path, status=status)
+
+
+def _retry_after(answer: requests.Response) -> float:
+    """Seconds that the server asks to be left alone: it gives a number, or a date."""
+    text = answer.headers.get("Retry-After", "").strip()
+    if text.isdecimal():
+        return min(float(text), LONGEST_PAUSE)
+    try:
+        wait = parsedate_to_datetime(text) - datetime.now(UTC)
+    except (TypeError, ValueError):
+        return 0.0
+    return min(max(wait.total_seconds(), 0.0), LONGEST_PAUSE)
 
 
 def _is_page(answer: requests.Response) -> bool:
@@ -240,6 +317,18 @@ def _server_words(answer: requests.Response) -> str:
     found = re.search(r"<h3>(.*?)</h3>", answer.text, re.DOTALL)
     words = re.sub(r"<[^>]*>|\s+|[^\x20-\x7e]", " ", found[1]).strip() if found else ""
     return re.sub(r" +", " ", words)[:300]
+
+
+def rows_of(answer: requests.Response, columns: tuple[str, ...] = ()) -> list[dict[str, object]]:
+    """The rows of the listing that an answer is.
+
+    Raises:
+        ValueError: a row lacks a column: this is the answer to another question.
+    """
+    rows = cast("list[dict[str, object]]", json_of(answer)["ResultSet"]["Result"])  # type: ignore[index]
+    if not all(row.keys() >= set(columns) for row in rows):
+        raise ValueError("columns are missing")
+    return rows
 
 
 def json_of(answer: requests.Response) -> dict[str, object]:
@@ -285,7 +374,8 @@ class Greeting:
 _BUILD_INFO = "/xapi/siteConfig/buildInfo"
 
 
-def greet(server: str, *, ca_bundle: str = "") -> Greeting:
+@stamina.retry(on=_in_trouble, attempts=5, wait_initial=0.5, wait_max=30.0, timeout=600.0)
+def greet(server: str, *, ca_bundle: str = "", patience: Patience = PATIENT) -> Greeting:
     """Look before the password goes out: every XNAT tells its version to everybody.
 
     Raises:
@@ -295,9 +385,9 @@ def greet(server: str, *, ca_bundle: str = "") -> Greeting:
     if urlsplit(server).scheme not in ("http", "https") or not urlsplit(server).hostname:
         raise ConfigError(f"{server!r} is no server's address: it must begin with https:// or http://")
     with _foreign_errors("GET", _BUILD_INFO), Transport(ca_bundle=ca_bundle, connections=1) as session:
-        answer = session.get(server.rstrip("/") + _BUILD_INFO, timeout=TIMEOUT)
-    if answer.status_code in (502, 503, 504):
-        raise Unavailable("the server is not ready", method="GET", path=_BUILD_INFO, status=answer.status_code)
+        answer = session.get(server.rstrip("/") + _BUILD_INFO, timeout=patience.soon)
+    if answer.status_code == 429 or answer.status_code >= 500:
+        _raise_for(answer, "GET", _BUILD_INFO, "")
     try:
         version = str(answer.json()["version"])
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -323,6 +413,7 @@ _SILENT = _Silent(f"{__package__}.client", logging.CRITICAL + 1)
 logging.getLogger("stamina").addHandler(logging.NullHandler())  # retries are news for those who ask for them
 
 
+@stamina.retry(on=_worth_repeating, attempts=5, wait_initial=0.5, wait_max=30.0, timeout=600.0)
 def _log_in(credentials: Credentials, connections: int) -> xnat.session.XNATSession:
     """A connection of xnatpy's, without its object model, which takes dozens of requests.
 
@@ -344,9 +435,11 @@ def _logged_in(session: Transport, credentials: Credentials) -> xnat.session.XNA
     server = credentials.server.rstrip("/")
     with _foreign_errors("PUT", _LOGIN):
         token = _token(session, server, credentials)
-        answer = session.get(f"{server}/data/auth", timeout=TIMEOUT)
+        answer = session.get(f"{server}/data/auth", timeout=credentials.patience.soon)
         _check_login(answer, credentials.user)
-        return xnat.session.XNATSession(server, _SILENT, interface=session, keepalive=False, jsession=token)
+        return xnat.session.XNATSession(
+            server, _SILENT, interface=session, keepalive=False, jsession=token, default_timeout=_FAREWELL
+        )
 
 
 _LOGIN = "/data/services/auth"
@@ -358,10 +451,10 @@ def _token(session: Transport, server: str, credentials: Credentials) -> str:
     """The name of a new login session, which is set as a cookie, too."""
     login = (credentials.user, credentials.password)
     if is_alias(credentials.user):
-        answer = session.get(f"{server}/data/JSESSION", auth=login, timeout=TIMEOUT)
+        answer = session.get(f"{server}/data/JSESSION", auth=login, timeout=credentials.patience.soon)
     else:
         form = {"username": login[0], "password": login[1]}
-        answer = session.put(server + _LOGIN, data=form, timeout=TIMEOUT)
+        answer = session.put(server + _LOGIN, data=form, timeout=credentials.patience.soon)
     if answer.status_code in (401, 403):
         raise AccessDenied(f"the login of {credentials.user} failed: check user and password")
     _raise_for(answer, "PUT", _LOGIN, "")

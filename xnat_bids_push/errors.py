@@ -9,7 +9,8 @@
     └── ArchiveError        the server said no (method, path, status; never credentials)
         ├── AccessDenied    403, or 401 after one renewed login       permanent
         ├── Rejected        other 4xx, and the 500s that mean 4xx     permanent
-        └── Unavailable     5xx, timeouts, resets, cut answers        transient
+        ├── Unavailable     5xx, timeouts, resets, cut answers        transient
+        └── Distressed      the same again and again: the run ends    transient
 
 Transient or permanent is the type, decided once, in :mod:`xnat_bids_push.client`. A file that arrives with another
 digest is no exception but a finding: the next plan sees it, and sends it again.
@@ -65,4 +66,27 @@ class Rejected(ArchiveError):
 
 
 class Unavailable(ArchiveError):
-    """The server could not be reached, or failed; it may work later."""
+    """The server could not be reached, or failed; it may work later.
+
+    Args:
+        message: as for all errors of the archive.
+        method: the HTTP method, or "".
+        path: the path of the request.
+        status: the HTTP status, or 0 where there was no answer.
+        retry_after: seconds that the server asks to be left alone; 0 if it does not say.
+    """
+
+    def __init__(
+        self, message: str, *, method: str = "", path: str = "", status: int = 0, retry_after: float = 0.0
+    ) -> None:
+        super().__init__(message, method=method, path=path, status=status)
+        self.retry_after = retry_after
+
+    @property
+    def is_distress(self) -> bool:
+        """Whether this tells of the server as a whole; a plain 500 is more often about what was asked."""
+        return self.status != 500
+
+
+class Distressed(ArchiveError):
+    """The server could not be reached, or failed, again and again, also after pauses: there is no going on now."""
