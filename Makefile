@@ -11,7 +11,7 @@ SAMPLE := test_data/sample
 EVERYTHING := --derivatives all --sourcedata
 
 .DEFAULT_GOAL := help
-.PHONY: help dev lock audit demo test lint types unit validate docs bench examples oracle dist clean
+.PHONY: help dev lock audit demo test lint types unit validate docs bench faults examples oracle dist clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -87,6 +87,9 @@ bench: $(VENV)/.dev  ## count requests and measure rates, beside the same done w
 # ---------------------------------------------------------------- to trust it
 
 test: lint types docs validate unit  ## everything that must hold: lint, types, docs, valid samples, and the tests
+
+faults: $(VENV)/.dev  ## break every request of push, pull and remove in every way; half an hour
+	$(BIN)/python -m tools.faults
 
 lint: $(VENV)/.dev  ## style and layout of the code (ruff)
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,34 +13,19 @@ import xnat
 from hypothesis import HealthCheck, given, settings
 
 from test_data.generate import generate_annex, generate_awkward, generate_many, write
-from tests.conftest import Connect, make_small
-from tests.faults import Cut, wire
+from tests.conftest import Connect
+from tests.fault_cases import tree as tree
 from tests.trees import Tree, trees
 from xnat_bids_push.connecting import connect
 from xnat_bids_push.dataset import Dataset, Selection, md5_of, read
-from xnat_bids_push.errors import ArchiveError
 from xnat_bids_push.mapping import place
 from xnat_bids_push.model import FillResource, Node, State
 from xnat_bids_push.pulling import pull
-from xnat_bids_push.pushing import plan, push, verify
+from xnat_bids_push.pushing import batches, healthy, plan, push, verify
 from xnat_bids_push.removing import plan_removal, remove
+from xnat_bids_push.report import Report
+from xnat_bids_push.running import Run
 from xnat_bids_push.server import LocalServer
-
-Entry = tuple[str, bytes | str, bool]
-
-
-def tree(root: Path) -> dict[str, Entry]:
-    """What is below a folder: kind, content or target, and whether it can be executed."""
-    found: dict[str, Entry] = {}
-    for path in sorted(root.rglob("*")):
-        name = path.relative_to(root).as_posix()
-        if path.is_symlink():
-            found[name] = ("link", str(path.readlink()), False)
-        elif path.is_dir():
-            found[name] = ("folder", "", False)
-        else:
-            found[name] = ("file", path.read_bytes(), os.access(path, os.X_OK))
-    return found
 
 
 def everything(root: Path) -> Dataset:
@@ -199,37 +185,6 @@ def test_new_sessions_cost_three_requests_at_most(tmp_path: Path, server: LocalS
 # ------------------------------------------------------------------ resuming
 
 
-def _faulty_push(root: Path, server: LocalServer, project: str, *, at: int, cut: Cut) -> None:
-    """Push over a wire that breaks once; the run may fail, and must not claim what is not so."""
-    with wire(server.url, cut_at=at, cut=cut) as broken:
-        try:
-            with connect(
-                broken.url, project=project, user=server.user, password=server.password, create_project=True
-            ) as archive:
-                push(read(root), archive, jobs=1, pause=0)
-        except ArchiveError as error:
-            told = str(error)
-        else:
-            told = ""
-    assert server.password not in told
-
-
-@pytest.mark.parametrize("cut", list(Cut))
-@pytest.mark.parametrize("at", range(0, 24, 2))
-def test_a_push_after_a_cut_at_any_request_converges(
-    at: int, cut: Cut, tmp_path: Path, server: LocalServer, project: str, open_project: Connect
-) -> None:
-    root = make_small(tmp_path / "small")
-    _faulty_push(root, server, project, at=at, cut=cut)
-    with open_project() as archive:
-        again = push(read(root), archive, pause=0)
-        assert again.ok, again.failed
-        assert set(archive.experiments()) == {"sub-01_MR", "sub-02_MR"}
-        assert set(archive.subjects()) == {"sub-01", "sub-02"}
-        assert pull(archive, tmp_path / "out").ok
-    assert tree(tmp_path / "out") == tree(root)
-
-
 def test_an_interrupted_pull_goes_on(small_root: Path, tmp_path: Path, open_project: Connect) -> None:
     out = tmp_path / "out"
     with open_project() as archive:
@@ -261,9 +216,12 @@ def test_files_added_later_complete_a_session_that_exists(small_root: Path, open
         assert archive.scans(Node("sub-01", "sub-01_MR")) == {"anat_T1w", "func_task-rest_bold", "anat_T2w"}
 
 
-def test_a_file_that_vanishes_or_changes_fails_its_own_session_only(
-    small_root: Path, tmp_path: Path, open_project: Connect
-) -> None:
+def wrong(report: Report) -> dict[str, str]:
+    """The files of a report that are not as they should be, with the reasons."""
+    return {f.path: f.reason for one in report.failed for f in one.findings if f.state is not State.SAME}
+
+
+def test_a_file_that_vanishes_fails_alone(small_root: Path, tmp_path: Path, open_project: Connect) -> None:
     dataset = read(small_root)
     victim = small_root / "sub-02/anat/sub-02_T1w.nii.gz"
 
@@ -274,12 +232,65 @@ def test_a_file_that_vanishes_or_changes_fails_its_own_session_only(
     with open_project() as archive:
         report = push(dataset, archive, jobs=1, pause=0, on_bytes=change)
         assert [str(one.node) for one in report.failed] == ["sub-02_MR"]
-        assert "sub-02_T1w.nii.gz" in report.failed[0].failure
-        assert set(archive.experiments()) == {"sub-01_MR"}
+        assert wrong(report) == {"sub-02/anat/sub-02_T1w.nii.gz": "cannot be read: No such file or directory"}
+        assert (report.ok, set(archive.experiments())) == (False, {"sub-01_MR", "sub-02_MR"})
+        assert verify(dataset, archive).states[State.MISSING] == 1
         victim.write_text("back again, and longer")
         assert push(read(small_root), archive, pause=0).ok
         assert pull(archive, tmp_path / "out").ok
     assert tree(tmp_path / "out") == tree(small_root)
+
+
+@pytest.mark.parametrize("size", [3, 20, 5000], ids=["shorter", "of the same length", "longer"])
+@pytest.mark.parametrize("name", ["sub-02_T1w.nii.gz", "sub-02_T1w.json"])
+def test_a_file_that_changes_fails_alone(
+    size: int, name: str, tmp_path: Path, small_root: Path, open_project: Connect
+) -> None:
+    """Before it is read; of the same length, its time alone has changed."""
+    victim = small_root / "sub-02/anat" / name
+    victim.write_text("x" * 20)
+    (small_root / "sub-02/anat/sub-02_T2w.nii.gz").write_text("another recording")
+    dataset = read(small_root)
+
+    def change(_: int) -> None:
+        victim.write_text("y" * size)
+        os.utime(victim, ns=(1, 1))
+
+    with open_project() as archive:
+        report = push(dataset, archive, jobs=1, pause=0, on_bytes=change)
+        assert wrong(report) == {f"sub-02/anat/{name}": "changed while it was read: push again when it is at rest"}
+        again = push(read(small_root), archive, pause=0)
+        assert (again.ok, again.sent_files) == (True, 1)
+        assert pull(archive, tmp_path / "out").ok
+    assert tree(tmp_path / "out") == tree(small_root)
+
+
+def test_a_file_that_changes_before_its_digest_is_taken_fails_alone(small_root: Path, open_project: Connect) -> None:
+    with open_project() as archive:
+        push(read(small_root), archive, pause=0)
+        dataset = read(small_root)
+        [batch] = batches(dataset)
+        os.utime(small_root / "sub-01/anat/sub-01_T1w.nii.gz", ns=(1, 1))
+        outcomes = Run(dataset, archive).examine(batch)
+    findings = [finding for one in outcomes for finding in one.findings if finding.state is not State.SAME]
+    assert [(one.state, one.path) for one in findings] == [(State.UNPROVEN, "sub-01/anat/sub-01_T1w.nii.gz")]
+
+
+def test_a_subject_that_vanishes_while_others_are_pushed_is_told(small_root: Path, open_project: Connect) -> None:
+    """Its folder was there at the first look at the dataset, and is not at the second."""
+    (small_root / "sub-03/anat").mkdir(parents=True)
+    (small_root / "sub-03/anat/sub-03_T1w.nii.gz").write_text("third")
+    dataset = read(small_root)
+    found = healthy(dataset)
+    shutil.rmtree(small_root / "sub-02")
+    (small_root / "sub-03/anat/sub-03_T1w.nii.gz").unlink()
+    with open_project() as archive:
+        report = push(dataset, archive, found=found, pause=0)
+        checked = verify(dataset, archive, found=found)
+        assert set(archive.experiments()) == {"sub-01_MR"}
+    for one in (report, checked):
+        assert not one.ok
+        assert "the dataset changed" in " ".join(outcome.failure for outcome in one.failed)
 
 
 # ------------------------------------------------------------------ modesty

@@ -567,16 +567,25 @@ def chunks(file: BidsFile) -> Iterator[bytes]:
                 if count > file.size:
                     break
                 yield piece
-            changed = count != file.size or _changed(file)
+            changed = count != file.size or change_of(file)
     except OSError as error:
         raise DatasetError([Issue(Severity.ERROR, file.path, f"cannot be read: {error.strerror}")]) from error
     if changed:
-        reason = "changed while it was read: push again when it is at rest"
-        raise DatasetError([Issue(Severity.ERROR, file.path, reason)])
+        raise DatasetError([Issue(Severity.ERROR, file.path, _CHANGED)])
 
 
-def _changed(file: BidsFile) -> bool:
-    return isinstance(file.content, Path) and file.content.stat().st_mtime_ns != file.stamp
+_CHANGED = "changed while it was read: push again when it is at rest"
+
+
+def change_of(file: BidsFile) -> str:
+    """Why a file is no longer what it was when it was found, for people; empty if it is."""
+    if not isinstance(file.content, Path):
+        return ""
+    try:
+        status = file.content.stat()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return "" if (status.st_size, status.st_mtime_ns) == (file.size, file.stamp) else _CHANGED
 
 
 def md5_of(file: BidsFile) -> Md5:

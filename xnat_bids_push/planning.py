@@ -9,7 +9,7 @@ import hashlib
 import html
 import math
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from xnat_bids_push.mapping import files_by_resource, is_ours, origin_of, path_of
@@ -74,11 +74,13 @@ class Known:
         written: addresses that this very run has written: ours to write again, should they have arrived damaged.
         hidden: addresses that the server called taken although it lists nothing there (XNAT keeps the files of
             what is deleted without removeFiles): what nobody can see may be written over.
+        spoiled: addresses whose files are no longer as they were found, with the reason: they are not sent.
     """
 
     subjects: Container[str] = frozenset()
     written: Container[Address] = frozenset()
     hidden: Container[Address] = frozenset()
+    spoiled: Mapping[Address, str] = field(default_factory=dict)
 
 
 def plan_node(
@@ -107,15 +109,16 @@ def plan_node(
         policy: what may be done to what is there.
         large: the size in bytes from which on a file travels by itself.
     """
-    compared = (_compare(placed, holding, digest) for placed in parcel.files)
+    compared = (_compare(placed, holding, digest, known) for placed in parcel.files)
     findings = (*(kept(finding, policy) for finding in compared), *extras(parcel, holding, table))
     obstacle = _obstacle(parcel, holding, table)
     if obstacle:
         return NodePlan(parcel.node, findings, obstacle=obstacle, fingerprint=_fingerprint(parcel, holding))
-    prove = any(finding.state is State.UNPROVEN for finding in findings)
-    steps = list(_steps(parcel, holding, findings, describe, known, large))
+    prove = any(one.state is State.UNPROVEN and one.address not in known.spoiled for one in findings)
+    whole = [finding for finding in findings if finding.address not in known.spoiled]
+    steps = list(_steps(parcel, holding, whole, describe, known, large))
     if policy.existing is Existing.REPLACE:
-        differing = _in_state(State.DIFFERS, parcel, findings)
+        differing = _in_state(State.DIFFERS, parcel, whole)
         todo = replacement(_of_the_dataset(differing, known), holding, digest=digest, table=table)
         steps += _sendings(todo.to_stage, large, replace=False)
         steps += _sendings([*todo.to_restage, *todo.to_place], large, replace=True)
@@ -134,8 +137,12 @@ def _fingerprint(parcel: Parcel, holding: Holding) -> str:
     return hashlib.blake2b(repr(everything).encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 
-def _compare(placed: Placed, holding: Holding, digest: Digest) -> Finding:
-    state, reason = _state(placed, holding.files.get(placed.address), digest)
+def _compare(placed: Placed, holding: Holding, digest: Digest, known: Known) -> Finding:
+    stored = holding.files.get(placed.address)
+    reason = known.spoiled.get(placed.address, "")
+    state = State.UNPROVEN if stored else State.MISSING
+    if not reason:
+        state, reason = _state(placed, stored, digest)
     return Finding(state, placed.address, placed.file.path, placed.file.size, placed.origin, reason)
 
 

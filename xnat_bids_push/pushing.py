@@ -34,6 +34,7 @@ from xnat_bids_push.model import (
     Severity,
     Validation,
 )
+from xnat_bids_push.planning import LARGE
 from xnat_bids_push.policies import CAREFUL, Policy
 from xnat_bids_push.preflight import Skip, Wanted, omitted, some, type_faults
 from xnat_bids_push.privacy import look_into
@@ -286,6 +287,7 @@ def push(
     on_outcome: OnOutcome | None = None,
     on_bytes: OnBytes | None = None,
     pause: float = 1.0,
+    large: int = LARGE,
 ) -> Report:
     """Make the archive equal to the dataset, and prove it.
 
@@ -308,6 +310,7 @@ def push(
         on_outcome: told of each node when it is settled or given up.
         on_bytes: told, from several threads, how many bytes of the dataset went out.
         pause: seconds before a failed round is tried again, doubled each time.
+        large: the size in bytes from which on a file travels by itself.
 
     Raises:
         DatasetError: the dataset cannot be pushed as it is; nothing was written.
@@ -325,6 +328,7 @@ def push(
         policy=policy,
         on_bytes=on_bytes,
         pause=pause,
+        large=large,
     )
     found = check(dataset, archive, found, run=run, skip=skip)
     if policy.delete:
@@ -332,6 +336,7 @@ def push(
     report = _report(archive, found)
     for batch in batches(dataset, subjects=update_fields, omitted=found.omitted):
         _add_all(report, run.settle(batch), on_outcome)
+    _add_all(report, _changes(report, found), on_outcome)
     report.issues += tuple(run.issues())
     return report
 
@@ -375,6 +380,7 @@ def verify(
     report = _report(archive, found)
     for batch in batches(dataset, omitted=found.omitted):
         _add_all(report, run.examine(batch), on_outcome)
+    _add_all(report, _changes(report, found), on_outcome)
     return report
 
 
@@ -396,6 +402,13 @@ def _add_all(report: Report, outcomes: Iterable[Outcome], on_outcome: OnOutcome 
         report.add(outcome)
         if on_outcome is not None:
             on_outcome(outcome)
+
+
+def _changes(report: Report, found: Survey) -> Iterator[Outcome]:
+    """Whether the dataset has other files than at the first look at it: some may have vanished, and nobody noticed."""
+    if report.files != found.files and not str(found.omitted):
+        change = f"{found.files:,} files at the first look at it, {report.files:,} at the second"
+        yield Outcome(Node(), (), failure=f"the dataset changed meanwhile: {change}. Push again when it is at rest")
 
 
 def batches(dataset: Dataset, *, subjects: bool = False, omitted: Omitted | None = None) -> Iterator[list[Parcel]]:

@@ -43,12 +43,14 @@ def plan_removal(dataset: Dataset, archive: Archive, *, telling: Telling | None 
     """
     healthy(dataset)
     run = Run(dataset, archive, telling=telling)
+    others = {one.subject for one in run.experiments.values()}
     subjects: set[str] = set()
     for batch in batches(dataset):
         for parcel, plan, holding, spoken in run.compared(batch):
             if holding.id:
-                subjects.add(parcel.node.subject)
                 yield _node_removal(parcel, plan, Contents(tuple(holding.files), frozenset(spoken.files)), archive)
+            if holding.id or parcel.node.subject not in others:  # an earlier removal may have ended before the subject
+                subjects.add(parcel.node.subject)
     for label in sorted(subjects & archive.subjects().keys() - {""}):
         yield Removal(Node(label), (Deletion(Node(label), fields=run.subject_fields(label)),))
 

@@ -309,7 +309,7 @@ _STATE_WORDS = {
     State.DIFFERS: "differs in the archive, and was left as it is",
     State.KEPT: "differs in the archive, and stays as it is",
     State.EXTRA: "in the archive only, and was left there",
-    State.UNPROVEN: "in the archive, not proven",
+    State.UNPROVEN: "not proven to be in the archive",
 }
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.choosing import narrow
-from xnat_bids_push.dataset import Dataset, md5_of
+from xnat_bids_push.client import LONGEST_PAUSE
+from xnat_bids_push.dataset import Dataset, change_of, md5_of
 from xnat_bids_push.describing import Describer
-from xnat_bids_push.errors import AccessDenied, ArchiveError, DatasetError, Rejected, Unavailable
+from xnat_bids_push.errors import AccessDenied, ArchiveError, DatasetError, Distressed, Rejected, Unavailable
 from xnat_bids_push.fields import Telling
 from xnat_bids_push.fitting import Fitted
 from xnat_bids_push.model import (
@@ -90,6 +91,8 @@ class Run:
         self._sent: Sent = {}
         self._hidden: set[Address] = set()
         self._failed: Counter[Node] = Counter()
+        self._spoiled: dict[Address, str] = {}
+        self.stopped: Distressed | None = None
         self._admitted = False
         self._subjects = set(archive.subjects())
         self._experiments = archive.experiments()
@@ -113,7 +116,7 @@ class Run:
     def plan(self, batch: Sequence[Parcel]) -> list[NodePlan]:
         """The plans of some parcels against what the server has at this moment."""
         holdings = self._holdings([parcel.node for parcel in batch])
-        known = Known(self._subjects, self._sent, self._hidden)
+        known = Known(self._subjects, self._sent, self._hidden, self._spoiled)
         return [
             plan_node(
                 parcel,
@@ -160,23 +163,25 @@ class Run:
 
         What failed is tried again by one worker alone: a server in trouble is not helped by several.
         """
+        if self.stopped is not None:
+            return [_outcome(_unplanned(parcel, self.stopped), self.stopped, Counter()) for parcel in batch]
         self._sent.clear()
         self._hidden.clear()
+        self._spoiled.clear()
         parcels = {parcel.node: parcel for parcel in batch}
         plans = {one.node: one for one in self._safely_planned(batch)}
         failures: dict[Node, Exception | str] = {node: one.obstacle for node, one in plans.items()}
         tallies: dict[Node, Counter[str]] = {node: Counter() for node in plans}
         for attempt in range(ROUNDS):
             busy = [one for one in plans.values() if one.steps or one.prove]
-            if not busy:
+            if not busy or self.stopped is not None:
                 break
             self._check_rights(busy)
             errors = self._act_all(busy, tallies, jobs=1 if attempt else self._jobs)
             self._prove([one for one in busy if one.prove or _imports(one)], errors)
             for new in self._safely_planned([parcels[one.node] for one in busy]):
                 failures[new.node], plans[new.node] = _judged(plans[new.node], new, errors.get(new.node))
-            if any(_may_pass(error) for error in errors.values()):
-                self._wait(attempt)
+            self._wait(attempt, errors.values())
         return [_outcome(one, failures[node], tallies[node]) for node, one in plans.items()]
 
     def _check_rights(self, plans: Sequence[NodePlan]) -> None:
@@ -195,14 +200,19 @@ class Run:
 
     def examine(self, batch: Sequence[Parcel]) -> list[Outcome]:
         """Compare some parcels; ask the server for digests that it lacks."""
-        return [_outcome(one, one.obstacle, Counter()) for one in self.proven(batch)]
+        if self.stopped is not None:
+            return [_outcome(_unplanned(parcel, self.stopped), self.stopped, Counter()) for parcel in batch]
+        errors: dict[Node, Exception] = {}
+        plans = self.proven(batch, errors)
+        failures = {one.node: one.obstacle or (errors.get(one.node, "") if one.prove else "") for one in plans}
+        return [_outcome(one, failures[one.node], Counter()) for one in plans]
 
-    def proven(self, batch: Sequence[Parcel]) -> list[NodePlan]:
-        """The plans of some parcels, with the digests that the server lacked computed."""
+    def proven(self, batch: Sequence[Parcel], errors: dict[Node, Exception] | None = None) -> list[NodePlan]:
+        """The plans of some parcels, with the digests that the server lacked computed; errors in that are noted."""
         plans = self._safely_planned(batch)
         unproven = [one for one in plans if one.prove]
         if unproven:
-            self._prove(unproven, {})
+            self._prove(unproven, {} if errors is None else errors)
             plans = self._safely_planned(batch)
         return plans
 
@@ -215,15 +225,30 @@ class Run:
             yield parcel, plans[parcel.node], holding, narrow(holding, parcel, self._choice, self._table)
 
     def _safely_planned(self, batch: Sequence[Parcel]) -> list[NodePlan]:
-        """Plans; a file that cannot be read for its digest spoils its own node only."""
+        """Plans; what cannot be read, here or there, spoils what it concerns only."""
         try:
             return self.plan(batch)
         except DatasetError as error:
-            if len(batch) == 1:
-                node = batch[0].node
-                missing = (Finding(State.UNPROVEN, p.address, p.file.path, p.file.size) for p in batch[0].files)
-                return [NodePlan(node, tuple(missing), obstacle=str(error))]
-            return [one for parcel in batch for one in self._safely_planned([parcel])]
+            if self._spoil((placed for parcel in batch for placed in parcel.files), error):
+                return self._safely_planned(batch)
+            failure: Exception = error
+        except Distressed as error:
+            self.stopped = error
+            return [_unplanned(parcel, error) for parcel in batch]
+        except (Unavailable, Rejected) as error:
+            failure = error
+        if len(batch) == 1:
+            return [_unplanned(batch[0], failure)]
+        middle = len(batch) // 2
+        return [one for half in (batch[:middle], batch[middle:]) for one in self._safely_planned(half)]
+
+    def _spoil(self, files: Iterable[Placed], error: DatasetError) -> bool:
+        """Note which files are no longer as they were found; whether any came to that."""
+        told = {issue.path: issue.message for issue in error.issues}
+        found = ((one.address, told.get(one.file.path) or change_of(one.file)) for one in files)
+        new = {address: change for address, change in found if change and address not in self._spoiled}
+        self._spoiled |= new
+        return bool(new)
 
     def _act_all(
         self, plans: Sequence[NodePlan], tallies: dict[Node, Counter[str]], *, jobs: int
@@ -238,7 +263,9 @@ class Run:
             results = workers.map(lambda one: self._act_on(one, tallies[one.node]), able)
             errors |= {one.node: error for one, error in zip(able, results, strict=True) if error is not None}
         if any(_imports(one) for one in plans if one.node in errors):
-            self._experiments = self._archive.experiments()  # an import may succeed although its answer is lost
+            with suppress(ArchiveError):
+                self._experiments = self._archive.experiments()  # an import may succeed although its answer is lost
+        self.stopped = next((error for error in errors.values() if isinstance(error, Distressed)), None)
         return errors
 
     @contextmanager
@@ -273,7 +300,10 @@ class Run:
         try:
             for step in one.steps:
                 self._act(step, tally)
-        except (ArchiveError, DatasetError) as error:
+        except DatasetError as error:
+            self._spoil(_files(one.steps), error)
+            return error
+        except ArchiveError as error:
             self._doubt_fields(one, error)
             return error
         except _Stopped:
@@ -358,8 +388,30 @@ class Run:
         elif one.node.experiment in self._experiments:
             yield self._archive.experiment_path(self._experiments[one.node.experiment].id)
 
-    def _wait(self, attempt: int) -> None:
-        self._stop.wait(self._pause * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, no secret
+    def _wait(self, attempt: int, errors: Collection[Exception]) -> None:
+        """Give a server in trouble some time: longer each round, and as long as it asks for."""
+        pauses = [error.retry_after for error in errors if isinstance(error, Unavailable)]
+        if pauses:
+            own = min(self._pause * 2**attempt, LONGEST_PAUSE)
+            self._stop.wait(max(own, *pauses) * random.uniform(1, 1.5))  # noqa: S311  # jitter, no secret
+
+
+def _unplanned(parcel: Parcel, error: Exception) -> NodePlan:
+    """What is said of a node that could not be compared."""
+    files = (Finding(State.UNPROVEN, p.address, p.file.path, p.file.size, p.origin) for p in parcel.files)
+    return NodePlan(parcel.node, tuple(files), obstacle=str(error))
+
+
+def _files(steps: Iterable[Step]) -> Iterator[Placed]:
+    """All files that steps send."""
+    for step in steps:
+        match step:
+            case ImportSession(files=files) | FillResource(files=files):
+                yield from files
+            case SendFile(placed):
+                yield placed
+            case _:
+                pass
 
 
 def _imports(one: NodePlan) -> bool:
