@@ -153,6 +153,7 @@ def test_the_json_of_a_report_says_what_the_report_says(outcomes: list[Outcome])
         "bytes": report.size,
         "sent_files": report.sent_files,
         "sent_bytes": report.sent_bytes,
+        "deleted_files": report.deleted_files,
         "states": {state.name.lower(): number for state, number in report.states.items()},
         "omitted": {"sessions": 4, "files": 5, "project_files": 6, "types": ["xnat:eegSessionData"]},
         "problems": report.problems,

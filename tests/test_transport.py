@@ -12,9 +12,9 @@ import pytest
 
 from tests.certificates import needs_openssl, self_made
 from xnat_bids_push import client, transport
-from xnat_bids_push.archive import Archive, open_archive
+from xnat_bids_push.archive import open_archive
 from xnat_bids_push.client import Credentials, greet
-from xnat_bids_push.errors import ConfigError, Rejected, Unavailable
+from xnat_bids_push.errors import ArchiveError, ConfigError, Rejected, Unavailable
 from xnat_bids_push.server import LocalServer
 from xnat_bids_push.transport import Endless, Misled, Transport
 
@@ -191,15 +191,18 @@ def test_what_is_no_version_is_no_xnat(body: bytes) -> None:
     ],
 )
 def test_a_schema_that_would_do_more_than_say_something_is_refused(schema: bytes) -> None:
-    class _Answer:
-        content = schema
+    def answer(method: str, path: str) -> Answer:
+        if "schemas" in path:
+            return 200, {"Content-Type": "application/xml"}, schema
+        if path.startswith("/data/projects/"):
+            return 200, {"Content-Type": "application/json"}, b'{"items": [{"data_fields": {"ID": "P"}}]}'
+        return (200, {}, INFO) if "buildInfo" in path else (200, {}, b"User 'alice' is logged in")
 
-    class _Session:
-        def get(self, path: str) -> _Answer:
-            return _Answer()
-
-    with pytest.raises(Rejected, match="schema cannot be read"):
-        Archive(_Session(), "P").schema()  # type: ignore[arg-type]  # all of it that is used
+    with Host(answer)() as server:
+        opened = open_archive(Credentials(server.url, "alice", SECRET), "P")
+        with pytest.raises(ArchiveError, match="schema"):
+            opened.schema()
+        opened.close()
 
 
 def test_streamed_answers_are_left_to_who_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
