@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import stat
@@ -74,6 +75,40 @@ def test_verify_names_what_differs_and_exits_1(small_root: Path, capsys: pytest.
     capsys.readouterr()
     assert run("verify", small_root, "DEMO") == 1
     assert "sub-02/anat/sub-02_T1w.nii.gz: differs in the archive" in capsys.readouterr().err
+
+
+def test_the_command_that_goes_on_concerns_only_what_is_left(
+    small_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(small_root / "sub-02", small_root / "sub-03")
+    for file in (small_root / "sub-03").rglob("sub-02*"):
+        file.rename(file.with_name(file.name.replace("sub-02", "sub-03")))
+    run("push", small_root, "DEMO", "--participant-label", "01")
+    capsys.readouterr()
+    assert run("verify", small_root, "DEMO", "--json") == 1
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    words = shlex.split(summary["again"])
+    assert words[:2] == ["bids2xnat", "push"]
+    assert words[-3:] == ["--participant-label", "02", "03"]
+    assert [(one["places"], one["first"]) for one in summary["causes"]] == [(2, ["sub-02_MR", "sub-03_MR"])]
+    assert run(*(word for word in words[1:] if word != "--json")) == 0
+    assert run("verify", small_root, "DEMO") == 0
+
+
+def test_many_failures_of_one_cause_are_told_once(small_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3, 9):
+        path = small_root / f"sub-0{number}/anat/sub-0{number}_T1w.nii.gz"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"image {number}")
+    run(small_root, "DEMO")
+    for path in small_root.glob("sub-0*/anat/*_T1w.nii.gz"):
+        path.write_text("another image, and longer")
+    capsys.readouterr()
+    assert run(small_root, "DEMO") == 1
+    said = capsys.readouterr().err
+    assert "8 places: differs in the archive, and was left as it is  (sub-01_MR, sub-02_MR, sub-03_MR, …)" in said
+    assert "To go on:" not in said
 
 
 def test_json_is_one_object_a_line_and_nothing_else(small_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,8 +255,9 @@ def test_no_output_holds_the_password(
 # ------------------------------------------------------------------ processes
 
 
+@pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
 def test_interrupting_ends_cleanly_and_the_same_command_goes_on(
-    tmp_path: Path, server: LocalServer, project: str
+    word: signal.Signals, tmp_path: Path, server: LocalServer, project: str
 ) -> None:
     root = make_small(tmp_path / "small")
     with wire(server.url, stall="/data/services/import") as stalled:
@@ -229,7 +265,7 @@ def test_interrupting_ends_cleanly_and_the_same_command_goes_on(
         command = [*PROGRAM, str(root), project, "--create-project", "--validation", "off"]
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
             assert stalled.stalled.wait(60)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(word)
             _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on" in said

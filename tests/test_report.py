@@ -154,6 +154,10 @@ def test_the_json_of_a_report_says_what_the_report_says(outcomes: list[Outcome])
         "sent_files": report.sent_files,
         "sent_bytes": report.sent_bytes,
         "deleted_files": report.deleted_files,
+        "causes": [
+            {"cause": words, "places": one.number, "first": list(one.first)} for words, one in report.causes.items()
+        ],
+        "stopped": "",
         "states": {state.name.lower(): number for state, number in report.states.items()},
         "omitted": {"sessions": 4, "files": 5, "project_files": 6, "types": ["xnat:eegSessionData"]},
         "problems": report.problems,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
+import signal
 import sys
 import threading
 from contextlib import chdir, contextmanager, suppress
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +35,7 @@ from xnat_bids_push.options import (
     Where,
     Which,
     flat,
+    narrowed,
     spread,
     words,
 )
@@ -111,6 +115,7 @@ def push(
     settings = _settings(screen, where, root)
     access = Access.CREATE if aim.create_project or not settings.server else Access.EXISTING
     with open_settings(settings, project, access) as opened, screen.running(found):
+        opened.listen(screen.note)
         if policies.as_planned is not None:
             planned = pushing.plan(
                 dataset,
@@ -169,6 +174,7 @@ def plan(
     settings = _settings(screen, where, root)
     access = Access.PRETEND if aim.create_project or not settings.server else Access.EXISTING
     with open_settings(settings, project, access) as opened:
+        opened.listen(screen.note)
         plans = pushing.plan(
             dataset,
             opened,
@@ -253,6 +259,7 @@ def verify(
     found = pushing.healthy(dataset)
     settings = _settings(screen, where, root)
     with open_settings(settings, project) as opened:
+        opened.listen(screen.note)
         report = pushing.verify(dataset, opened, found=found, skip=_skip(allowed), on_outcome=screen.outcome)
     _finish(screen, report, "verify", settings)
 
@@ -275,6 +282,7 @@ def pull(
     choice, table = _choice(which), _table(placing)
     settings = _settings(screen, where)
     with open_settings(settings, project) as opened:
+        opened.listen(screen.note)
         report = pulling.pull(opened, out, table=table, choice=choice, on_outcome=screen.outcome)
     _finish(screen, report, "pull", settings)
 
@@ -302,6 +310,7 @@ def remove(
     dataset = _read(root, what, which, placing, sessions)
     settings = _settings(screen, where, root)
     with open_settings(settings, project) as opened:
+        opened.listen(screen.note)
         removals = list(removing.plan_removal(dataset, opened, telling=told.telling()))
         number = screen.removal(removals)
         if number and not yes:
@@ -521,6 +530,7 @@ def _settings(screen: Screen, where: Where, root: Path | None = None) -> Setting
         ca_bundle=where.ca_bundle,
         ask=ask,
     )
+    settings = replace(settings, timeout=where.timeout)
     if not settings.server:
         if root is not None and settings.archive.is_relative_to(root.absolute()):
             raise ConfigError(f"the local archive {settings.archive} lies in the dataset: give another --archive")
@@ -544,12 +554,25 @@ def _confirm(question: str) -> None:
 
 
 def _finish(screen: Screen, report: Report, verb: str, settings: Settings) -> None:
-    screen.report(report, verb=verb, place=settings.server or "the local archive")
+    command = _way_on(report, verb)
+    screen.report(report, verb=verb, place=settings.server or "the local archive", command=command)
     if verb == "push" and report.ok and not settings.server:
         screen.say(f"Look at it: bids2xnat serve --archive '{settings.archive}'")
     if report.ok:
         raise typer.Exit(OK)
+    if report.stopped:
+        raise typer.Exit(UNREACHABLE)
     raise typer.Exit(DENIED if report.problems and report.denied == report.problems else DIFFERS)
+
+
+def _way_on(report: Report, verb: str) -> str:
+    """The command that goes on with what was not done, and with nothing else; a push, where verifying found a lack."""
+    context = typer.main.get_current_context()  # type: ignore[attr-defined]  # click's, which typer brings along
+    given: list[str] = context.find_root().obj or []
+    if not report.can_go_on or "--as-planned" in given:
+        return ""
+    command = narrowed(given, report.rest.options())
+    return shlex.join(["bids2xnat", "push" if verb == "verify" else verb, *command[1:]])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -572,22 +595,54 @@ def _asks_for_itself(argument: str) -> bool:
 
 
 def _run(arguments: list[str]) -> int:
-    from xnat_bids_push.errors import AccessDenied, ConfigError, DatasetError, MappingError, Unavailable, XnatBidsError
+    from xnat_bids_push.errors import (
+        AccessDenied,
+        ConfigError,
+        DatasetError,
+        Distressed,
+        MappingError,
+        Unavailable,
+        XnatBidsError,
+    )
 
     screen = _screen(Output("--json" in arguments, "--quiet" in arguments))
     codes = ((DatasetError, BAD_DATASET), (MappingError, BAD_DATASET), (ConfigError, USAGE), (AccessDenied, DENIED))
     try:
-        app(arguments, prog_name="bids2xnat", obj=arguments)
+        with _interruptible():
+            app(arguments, prog_name="bids2xnat", obj=arguments)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else USAGE
         if code == INTERRUPTED:
-            screen.note("Interrupted. What has arrived is safe in its place; the same command goes on from there.")
+            screen.interrupted()
         return code
     except XnatBidsError as error:
         screen.error(error)
-        unreachable = UNREACHABLE if isinstance(error, Unavailable) else DIFFERS
+        unreachable = UNREACHABLE if isinstance(error, Unavailable | Distressed) else DIFFERS
         return next((code for kind, code in codes if isinstance(error, kind)), unreachable)
     return OK
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end a run in good order; the second one ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def at_once(*_: object) -> None:
+        os._exit(INTERRUPTED)
+
+    def in_order(*_: object) -> None:
+        for one in before:
+            signal.signal(one, at_once)
+        raise KeyboardInterrupt
+
+    before = {one: signal.signal(one, in_order) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _local_environment() -> dict[str, str]:

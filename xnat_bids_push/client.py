@@ -58,6 +58,11 @@ class Patience:
     answer: float = 300.0
     work: float = 3600.0
 
+    @classmethod
+    def of(cls, answer: float) -> Patience:
+        """The usual proportions, for a number of seconds between two bytes of an answer."""
+        return cls(answer=answer, work=12 * answer)
+
     @property
     def soon(self) -> tuple[float, float]:
         """As `requests` wants it, for what is answered at once."""

@@ -37,6 +37,8 @@ class Settings:
     password: str = field(repr=False)
     archive: Path
     ca_bundle: str = ""
+    timeout: float = 300.0
+    """Seconds to wait between two bytes of an answer."""
     login_from: str = field(default="", compare=False)
     """Where user and password were found, for people."""
 
@@ -90,7 +92,7 @@ def resolve(
         login = _asked(f"User at {address}", ask, secret=False)
     if not password:
         password = _asked(f"Password of {login} at {address}", ask, secret=True)
-    return Settings(address, login, password, folder, bundle, _first(sources) or "asked for")
+    return Settings(address, login, password, folder, bundle, login_from=_first(sources) or "asked for")
 
 
 def _checked_bundle(path: Path | None) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xnat_bids_push.archive import Archive, open_archive
-from xnat_bids_push.client import Credentials
+from xnat_bids_push.client import Credentials, Patience
 from xnat_bids_push.config import Settings, resolve
 from xnat_bids_push.errors import ConfigError
 
@@ -79,7 +79,8 @@ def open_settings(settings: Settings, project: str, access: Access = Access.EXIS
     """
     with ExitStack() as stack:
         if settings.server:
-            credentials = Credentials(settings.server, settings.user, settings.password, settings.ca_bundle)
+            patience = Patience.of(settings.timeout)
+            credentials = Credentials(settings.server, settings.user, settings.password, settings.ca_bundle, patience)
         else:
             credentials = stack.enter_context(_embedded(settings.archive, access))
         create, pretend = access is Access.CREATE, access is Access.PRETEND

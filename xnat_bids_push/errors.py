@@ -49,10 +49,14 @@ class ArchiveError(XnatBidsError):
         method: the HTTP method, or "".
         path: the path of the request, without server and credentials.
         status: the HTTP status, or 0 where there was no answer.
+
+    Attributes:
+        cause: what happened, without where: what errors of one cause have in common.
     """
 
     def __init__(self, message: str, *, method: str = "", path: str = "", status: int = 0) -> None:
         self.method, self.path, self.status = method, path, status
+        self.cause = f"{message} ({status})" if status else message
         request = f" ({method} {path}" + (f" → {status}" if status else "") + ")" if method else ""
         super().__init__(message + request)
 

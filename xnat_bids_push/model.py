@@ -453,6 +453,7 @@ class Outcome:
     Args:
         denied: whether the failure was a right that the user lacks.
         deleted_files: how many files went because the dataset does not have them.
+        cause: the failure without what is of this node alone; empty if that is all of it.
     """
 
     node: Node
@@ -462,6 +463,7 @@ class Outcome:
     failure: str = ""
     denied: bool = False
     deleted_files: int = 0
+    cause: str = ""
 
     @property
     def done(self) -> bool:

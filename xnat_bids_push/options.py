@@ -41,6 +41,9 @@ class Where:
         Path | None,
         typer.Option(help="Trust the certificates in this file. [env: REQUESTS_CA_BUNDLE]", show_default=False),
     ] = None
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds to wait for the server; twelve times as long after large files.")
+    ] = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +265,25 @@ def spread(arguments: Sequence[str], app: typer.Typer) -> list[str]:
             places, current = places - 1, ""
         found.append(word)
     return found
+
+
+def narrowed(arguments: Sequence[str], options: Sequence[str]) -> list[str]:
+    """The same command for some participants and sessions only, instead of those that it named.
+
+    >>> narrowed(["push", "study", "P", "--participant-label", "01", "--jobs", "2"], ["--participant-label", "07"])
+    ['push', 'study', 'P', '--jobs', '2', '--participant-label', '07']
+    """
+    found: list[str] = []
+    rest = iter(arguments)
+    for word in rest:
+        if options and word in _NARROWING:
+            next(rest, None)
+        elif not (options and word.partition("=")[0] in _NARROWING):
+            found.append(word)
+    return [*found, *options]
+
+
+_NARROWING = ("--participant-label", "--session-label")
 
 
 def flat(command: Callable[..., None]) -> Callable[..., None]:

@@ -26,7 +26,7 @@ from typing import IO
 
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.choosing import EVERYTHING, Choice, Window, kind_of_scan, look, nothing_taken
-from xnat_bids_push.errors import ArchiveError, ConfigError, MappingError
+from xnat_bids_push.errors import ArchiveError, ConfigError, Distressed, MappingError, Rejected, Unavailable
 from xnat_bids_push.ground import LEADS_OUT, PARTIAL, Blocked, Ground
 from xnat_bids_push.mapping import folder_of, is_manifest, path_of, read_manifest
 from xnat_bids_push.model import (
@@ -77,11 +77,14 @@ def pull(
     """
     inventory = _inventory(archive, table or default_table(), choice)
     folder = _output(Path(out))
-    report = Report(archive.server, archive.project)
-    for outcome in _outcomes(archive, folder, inventory):
-        report.add(outcome)
-        if on_outcome is not None:
-            on_outcome(outcome)
+    report = Report(archive.server, archive.project, folder_of=lambda node: folder_of(node, inventory.table))
+    try:
+        for outcome in _outcomes(archive, folder, inventory):
+            report.add(outcome)
+            if on_outcome is not None:
+                on_outcome(outcome)
+    except Distressed as error:
+        report.stopped = str(error)
     return report
 
 
@@ -94,7 +97,7 @@ def _outcomes(archive: Archive, folder: Path, inventory: _Inventory) -> Iterator
         for lot in _lots(archive, inventory):
             empty = False
             taken = taken or bool(lot.node.subject)
-            yield _fetch(lot, landing)
+            yield lot if isinstance(lot, Outcome) else _fetch(lot, landing)
     if empty:
         yield Outcome(Node(), (), failure="the project holds nothing that a dataset can have put there")
     elif inventory.choice and not taken:
@@ -243,18 +246,34 @@ class _Lot:
         return bool(self.node.experiment) or not self.taken.window.shows_path(f"{folder_of(self.node, table)}.")
 
 
-def _lots(archive: Archive, inventory: _Inventory) -> Iterator[_Lot]:
-    """Everything that is to be fetched, node by node.
+def _lots(archive: Archive, inventory: _Inventory) -> Iterator[_Lot | Outcome]:
+    """Everything that is to be fetched, node by node; where the server cannot be asked, what became of that.
 
     The order is that in which nodes are the homes of what several could hold: a session's first modality first, and
     the subject last. The first one's copy is the one that a push would look at.
     """
     yield from (_Lot(*one) for one in _node_holding(archive, Node()))
     for labels in _batches(inventory.experiments):
+        yield from _lots_of(labels, archive, inventory)
+
+
+def _lots_of(labels: Sequence[str], archive: Archive, inventory: _Inventory) -> Iterator[_Lot | Outcome]:
+    """The lots of some subjects. Where they cannot be listed together, one alone may be why."""
+    try:
         listed = archive.holdings(one for label in labels for one in inventory.experiments[label])
-        for label in labels:
-            nodes = [(listed[one.label], _experiment_download(archive, one)) for one in inventory.experiments[label]]
-            yield from _subject_lots([*nodes, *_node_holding(archive, Node(label))], inventory, label)
+        own = {label: list(_node_holding(archive, Node(label))) for label in labels}
+    except (Rejected, Unavailable) as error:
+        middle = len(labels) // 2
+        if middle:
+            yield from _lots_of(labels[:middle], archive, inventory)
+            yield from _lots_of(labels[middle:], archive, inventory)
+        else:
+            cause = f"could not be listed: {error.cause}"
+            yield Outcome(Node(labels[0]), (), failure=f"could not be listed: {error}", cause=cause)
+        return
+    for label in labels:
+        nodes = [(listed[one.label], _experiment_download(archive, one)) for one in inventory.experiments[label]]
+        yield from _subject_lots([*nodes, *own[label]], inventory, label)
 
 
 def _batches(experiments: Mapping[str, Sequence[Experiment]]) -> Iterator[list[str]]:
@@ -328,7 +347,10 @@ def _fetch(lot: _Lot, landing: _Landing) -> Outcome:
                 findings |= _unpack(target, holding, missing, wanted, landing.ground)
                 landing.marks += filter(lot.takes_mark, marks)
     except (ArchiveError, MappingError, OSError, *_DAMAGE) as error:
-        return Outcome(holding.node, tuple(findings.values()), failure=f"could not be fetched: {error}")
+        if isinstance(error, Distressed):
+            raise
+        cause = f"could not be fetched: {error.cause}" if isinstance(error, ArchiveError) else ""
+        return Outcome(holding.node, tuple(findings.values()), failure=f"could not be fetched: {error}", cause=cause)
     sent = [findings[address] for address in missing]
     got = [finding for finding in sent if finding.state is State.SAME]
     return Outcome(holding.node, tuple(findings.values()), len(got), sum(finding.size for finding in got))

@@ -17,7 +17,7 @@ from xnat_bids_push.errors import ConfigError, DatasetError
 from xnat_bids_push.fields import Telling
 from xnat_bids_push.identifying import Findings, Guard
 from xnat_bids_push.labels import Portion
-from xnat_bids_push.mapping import is_copy, place
+from xnat_bids_push.mapping import folder_of, is_copy, place
 from xnat_bids_push.materialising import materialise
 from xnat_bids_push.metadata import Metadata
 from xnat_bids_push.model import (
@@ -333,10 +333,10 @@ def push(
     found = check(dataset, archive, found, run=run, skip=skip)
     if policy.delete:
         _check_deletions(dataset, found, run, max_delete)
-    report = _report(archive, found)
+    report = _report(archive, found, dataset.table)
     for batch in batches(dataset, subjects=update_fields, omitted=found.omitted):
         _add_all(report, run.settle(batch), on_outcome)
-    _add_all(report, _changes(report, found), on_outcome)
+    _finish(report, run, found, on_outcome)
     report.issues += tuple(run.issues())
     return report
 
@@ -377,14 +377,14 @@ def verify(
     if skip is not None:
         registered = archive.registered_types() if skip.unregistered else frozenset()
         found.omitted = omitted(found.wanted, found.project_files, registered, skip)
-    report = _report(archive, found)
+    report = _report(archive, found, dataset.table)
     for batch in batches(dataset, omitted=found.omitted):
         _add_all(report, run.examine(batch), on_outcome)
-    _add_all(report, _changes(report, found), on_outcome)
+    _finish(report, run, found, on_outcome)
     return report
 
 
-def _report(archive: Archive, found: Survey) -> Report:
+def _report(archive: Archive, found: Survey, table: Table) -> Report:
     return Report(
         archive.server,
         archive.project,
@@ -394,6 +394,7 @@ def _report(archive: Archive, found: Survey) -> Report:
         missing=found.missing,
         omitted=found.omitted,
         privacy=found.privacy.to_json(),
+        folder_of=lambda node: folder_of(node, table),
     )
 
 
@@ -402,6 +403,12 @@ def _add_all(report: Report, outcomes: Iterable[Outcome], on_outcome: OnOutcome 
         report.add(outcome)
         if on_outcome is not None:
             on_outcome(outcome)
+
+
+def _finish(report: Report, run: Run, found: Survey, on_outcome: OnOutcome | None) -> None:
+    """Tell at the end what is of no node alone."""
+    report.stopped = "" if run.stopped is None else str(run.stopped)
+    _add_all(report, _changes(report, found), on_outcome)
 
 
 def _changes(report: Report, found: Survey) -> Iterator[Outcome]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.dataset import Dataset
-from xnat_bids_push.errors import AccessDenied, ArchiveError
+from xnat_bids_push.errors import AccessDenied, ArchiveError, Distressed, Rejected, Unavailable
 from xnat_bids_push.fields import Telling
+from xnat_bids_push.mapping import folder_of
 from xnat_bids_push.model import Address, Deletion, Node, NodePlan, Outcome, Parcel, State
 from xnat_bids_push.pushing import batches, healthy
 from xnat_bids_push.report import Report
@@ -27,6 +28,8 @@ class Removal:
     node: Node
     deletions: tuple[Deletion, ...]
     kept: tuple[str, ...] = ()
+    folder: str = ""
+    """In the dataset."""
 
 
 def plan_removal(dataset: Dataset, archive: Archive, *, telling: Telling | None = None) -> Iterator[Removal]:
@@ -43,16 +46,22 @@ def plan_removal(dataset: Dataset, archive: Archive, *, telling: Telling | None 
     """
     healthy(dataset)
     run = Run(dataset, archive, telling=telling)
+
+    def folder(node: Node) -> str:
+        return folder_of(node, dataset.table) or ""
+
     others = {one.subject for one in run.experiments.values()}
     subjects: set[str] = set()
     for batch in batches(dataset):
         for parcel, plan, holding, spoken in run.compared(batch):
             if holding.id:
-                yield _node_removal(parcel, plan, Contents(tuple(holding.files), frozenset(spoken.files)), archive)
+                contents = Contents(tuple(holding.files), frozenset(spoken.files))
+                yield replace(_node_removal(parcel, plan, contents, archive), folder=folder(parcel.node))
             if holding.id or parcel.node.subject not in others:  # an earlier removal may have ended before the subject
                 subjects.add(parcel.node.subject)
     for label in sorted(subjects & archive.subjects().keys() - {""}):
-        yield Removal(Node(label), (Deletion(Node(label), fields=run.subject_fields(label)),))
+        deletion = Deletion(Node(label), fields=run.subject_fields(label))
+        yield Removal(Node(label), (deletion,), folder=folder(Node(label)))
 
 
 def remove(
@@ -63,22 +72,25 @@ def remove(
     Raises:
         ArchiveError: the server cannot be asked what it has.
     """
-    report = Report(archive.server, archive.project)
+    folders: dict[Node, str] = {}
+    report = Report(archive.server, archive.project, folder_of=folders.get)
     for removal in removals:
-        outcome = _remove(removal, archive)
+        folders[removal.node] = removal.folder
+        outcome = _remove(removal, archive, report)
         report.add(outcome)
         if on_outcome is not None:
             on_outcome(outcome)
     return report
 
 
-def _remove(removal: Removal, archive: Archive) -> Outcome:
+def _remove(removal: Removal, archive: Archive, report: Report) -> Outcome:
     try:
         for deletion in removal.deletions:
             archive.delete(deletion)
     except ArchiveError as error:
-        denied = isinstance(error, AccessDenied)
-        return Outcome(removal.node, (), failure=f"could not be removed: {error}", denied=denied)
+        report.stopped = str(error) if isinstance(error, Distressed) else report.stopped
+        words, denied = f"could not be removed: {error}", isinstance(error, AccessDenied)
+        return Outcome(removal.node, (), failure=words, denied=denied, cause=f"could not be removed: {error.cause}")
     return Outcome(removal.node, (), failure="; ".join(removal.kept))
 
 
@@ -102,7 +114,10 @@ def _node_removal(parcel: Parcel, plan: NodePlan, contents: Contents, archive: A
     reasons = [f"{address} is not the dataset's, and stays" for address in spoken if address not in proven]
     if parcel.node.experiment:
         unspoken = {address.scan for address in contents.stored if address not in contents.spoken}
-        foreign = archive.foreign_contents(parcel.node, {scan.id for scan in parcel.scans} | unspoken)
+        try:
+            foreign = archive.foreign_contents(parcel.node, {scan.id for scan in parcel.scans} | unspoken)
+        except (Rejected, Unavailable) as error:
+            return Removal(parcel.node, (), (f"cannot be looked into: {error}",))
         reasons += [f"{what} is not the dataset's, and stays" for what in foreign]
         if not reasons and proven.issuperset(contents.stored):
             return Removal(parcel.node, (Deletion(parcel.node, files=len(contents.stored)),))

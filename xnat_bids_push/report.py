@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as made_of
 
@@ -109,6 +109,65 @@ _NO_OMISSION = Omitted()
 
 
 @dataclass(slots=True)
+class Cause:
+    """Why something is not done: at how many places, and the first of them."""
+
+    number: int = 0
+    first: tuple[str, ...] = ()
+
+    def add(self, node: Node) -> None:
+        """Count one more."""
+        self.number += 1
+        if len(self.first) < _EXAMPLES:
+            self.first += (str(node),)
+
+    def __str__(self) -> str:
+        return ", ".join(self.first) + (", …" if self.number > len(self.first) else "")
+
+
+_EXAMPLES = 3
+_CAUSES = 50
+"""Causes that are told apart, and participants whom a command names."""
+
+_OTHER = "other reasons"
+
+
+@dataclass(slots=True)
+class Rest:
+    """Whom another run concerns: participants and sessions, by their labels in BIDS.
+
+    Args:
+        sessions: empty where what is left is not of sessions only.
+        everybody: whether it concerns more than some participants.
+    """
+
+    participants: set[str] = made_of(default_factory=set)
+    sessions: set[str] = made_of(default_factory=set)
+    whole: bool = False
+    everybody: bool = False
+
+    def add(self, folder: str) -> None:
+        """Take in one place, by its folder in the dataset."""
+        subject, _, session = folder.strip("/").partition("/")
+        self.everybody = self.everybody or not subject.startswith("sub-") or len(self.participants) >= _CAUSES
+        self.participants.add(subject.removeprefix("sub-"))
+        self.whole = self.whole or not session.startswith("ses-")
+        self.sessions.add(session.removeprefix("ses-"))
+
+    def options(self) -> tuple[str, ...]:
+        """The options of a command that concerns these only.
+
+        >>> rest = Rest()
+        >>> rest.add("sub-02/ses-a/"), rest.add("sub-01/ses-a/"), rest.options()
+        (None, None, ('--participant-label', '01', '02', '--session-label', 'a'))
+        """
+        if self.everybody or not self.participants:
+            return ()
+        sessions = () if self.whole else ("--session-label", *sorted(self.sessions))
+        return ("--participant-label", *sorted(self.participants), *sessions)
+
+
+@dataclass(slots=True)
 class Report:
     """The sum of a run's outcomes. Its size does not grow with the number of sessions that went well.
 
@@ -121,6 +180,11 @@ class Report:
         missing: what was skipped because its content is not here.
         omitted: what is left out because of the site.
         privacy: what may tell who participants are, by kind, and who waived that.
+        folder_of: gives a node's folder in the dataset.
+        causes: why something is not done, the same reasons together.
+        rest: whom another run concerns.
+        passing: at how many places the server failed, and may not the next time.
+        stopped: why the run ended before its end; empty if it did not.
     """
 
     server: str
@@ -131,6 +195,7 @@ class Report:
     missing: Missing = made_of(default_factory=Missing)
     omitted: Omitted = _NO_OMISSION
     privacy: Mapping[str, object] = made_of(default_factory=dict)
+    folder_of: Callable[[Node], str | None] = made_of(default=lambda _: None, compare=False, repr=False)
     nodes: int = 0
     files: int = 0
     size: int = 0
@@ -142,6 +207,10 @@ class Report:
     problems: int = 0
     denied: int = 0
     failed: list[Outcome] = made_of(default_factory=list)
+    causes: dict[str, Cause] = made_of(default_factory=dict)
+    rest: Rest = made_of(default_factory=Rest)
+    passing: int = 0
+    stopped: str = ""
 
     def add(self, outcome: Outcome) -> None:
         """Count one node's outcome."""
@@ -158,13 +227,24 @@ class Report:
         if not outcome.done:
             self.problems += 1
             self.denied += outcome.denied
+            self.passing += bool(outcome.cause) and not outcome.denied
             if len(self.failed) < _KEPT:
                 self.failed.append(outcome)
+            words = cause_of(outcome)
+            known = words if words in self.causes or len(self.causes) < _CAUSES else _OTHER
+            self.causes.setdefault(known, Cause()).add(outcome.node)
+            self.rest.add(self.folder_of(outcome.node) or "")
 
     @property
     def ok(self) -> bool:
         """Whether the archive was seen to equal the dataset, as far as it was chosen."""
-        return self.problems == 0 and self.missing.number == 0
+        return self.problems == 0 and self.missing.number == 0 and not self.stopped
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether the same once more may do what was not done."""
+        lacking = self.states[State.MISSING] + self.states[State.UNPROVEN] + self.passing
+        return bool(self.stopped) or (lacking > 0 and self.problems > self.denied)
 
     def to_json(self) -> dict[str, object]:
         """The report as one JSON object."""
@@ -180,6 +260,10 @@ class Report:
             "deleted_files": self.deleted_files,
             "states": {state.name.lower(): count for state, count in self.states.items()},
             "problems": self.problems,
+            "causes": [
+                {"cause": words, "places": one.number, "first": list(one.first)} for words, one in self.causes.items()
+            ],
+            "stopped": self.stopped,
             "issues": [{"severity": i.severity, "path": i.path, "message": i.message} for i in self.issues],
             "left_out": [{"path": left.path, "reason": left.reason} for left in self.left_out],
             "missing_content": {"files": self.missing.number, "first": list(self.missing.first)},
@@ -192,6 +276,22 @@ class Report:
             "privacy": dict(self.privacy),
             "unchosen": {"participants": self.unchosen.subjects, "files": self.unchosen.files},
         }
+
+
+def cause_of(outcome: Outcome) -> str:
+    """Why something is not done, in words that are the same wherever the reason is.
+
+    >>> cause_of(Outcome(Node("sub-01", "sub-01_MR"), (), failure="sub-01_MR exists under subject X"))
+    '… exists under subject X'
+    """
+    if outcome.cause or outcome.failure:
+        words = outcome.cause or outcome.failure
+        for label in filter(None, (outcome.node.experiment, outcome.node.subject)):
+            words = words.replace(label, "…")
+        return words
+    finding = max(outcome.findings, key=lambda one: one.state not in (State.SAME, State.KEPT))
+    reason = "" if any(char.isdigit() for char in finding.reason) else finding.reason
+    return f"{_STATE_WORDS[finding.state]} ({reason})" if reason else _STATE_WORDS[finding.state]
 
 
 def kind_of(node: Node) -> str:

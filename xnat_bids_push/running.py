@@ -439,4 +439,7 @@ def _outcome(one: NodePlan, failure: Exception | str, tally: Counter[str]) -> Ou
         fields = [step.fields + tuple(field for scan in step.scans for field in scan.fields) for step in unkept]
         failure = f"the server did not keep {', '.join(sorted({one.path for some in fields for one in some}))}"
     denied = isinstance(failure, AccessDenied)
-    return Outcome(one.node, one.findings, tally["files"], tally["bytes"], str(failure), denied, tally["deleted"])
+    cause = failure.cause if isinstance(failure, ArchiveError) else ""
+    return Outcome(
+        one.node, one.findings, tally["files"], tally["bytes"], str(failure), denied, tally["deleted"], cause
+    )

@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
 _COLOURS = {Grade.OK: "green", Grade.UNKNOWN: "dim", Grade.WARNING: "yellow", Grade.PROBLEM: "red"}
 
+_GROUPED = 3
+"""Places with problems from which on the end of a run groups them by their reasons."""
+
 _MOST = 20
 """Lines of one kind that are shown; the rest is counted."""
 
@@ -230,10 +233,24 @@ class Screen:
             for line in problem_lines(outcome):
                 self.note(line)
 
-    def report(self, report: Report, *, verb: str, place: str) -> None:
-        """The end of a run: is everything there, what is not, what now?"""
+    def interrupted(self) -> None:
+        """The user, or the system, ended the run."""
+        words = "Interrupted. What has arrived is safe in its place; the same command goes on from there."
         if self._json:
-            self._print_json({"event": "summary"} | report.to_json())
+            self._print_json({"event": "error", "message": words, "issues": []})
+        self.note(words)
+
+    def report(self, report: Report, *, verb: str, place: str, command: str = "") -> None:
+        """The end of a run: is everything there, what is not, what now?
+
+        Args:
+            report: what to tell.
+            verb: what was done.
+            place: where.
+            command: goes on with what was not done; empty if no command can.
+        """
+        if self._json:
+            self._print_json({"event": "summary"} | report.to_json() | {"again": command})
             return
         if not self._quiet:
             self._issues(tuple(issue for issue in report.issues if issue.severity is Severity.WARNING), most=_MOST)
@@ -247,8 +264,11 @@ class Screen:
             if report.sent_files or verb == "push":
                 word = "Sent" if verb == "push" else "Fetched"
                 self.say(f"{word} {count(report.sent_files, 'file')} ({human_size(report.sent_bytes)}) this time.")
-        elif report.problems:
+        elif report.problems or report.stopped:
+            self._causes(report)
             self.note(_not_well(report, verb))
+            if command:
+                self.note(f"To go on: {command}")
         if report.missing.number:
             here = "" if report.problems else f"What is here is there: {what}. "
             self.note(f"Not everything is there. Left out: {report.missing}. {here}{_GET_IT}")
@@ -258,6 +278,15 @@ class Screen:
             self.say(f"Deleted {count(report.deleted_files, 'file')} that the dataset does not have.")
         if report.states[State.KEPT]:
             self.note(f"{count(report.states[State.KEPT], 'file')} with another content there, left as asked.")
+
+    def _causes(self, report: Report) -> None:
+        """Why it is not well, each reason once: told where there are too many places to have been read one by one."""
+        if report.stopped:
+            self.note(f"The run ended before its end: {report.stopped}.")
+        if report.problems < _GROUPED:
+            return
+        for words, cause in sorted(report.causes.items(), key=lambda one: -one[1].number)[:_MOST]:
+            self.note(f"{count(cause.number, 'place')}: {words}  ({cause})")
 
     def _left_out(self, report: Report) -> None:
         for left in report.left_out[:_MOST]:
@@ -374,13 +403,6 @@ _NOT_WELL = {
     "remove": "Not everything was removed",
 }
 
-_WAY_ON = {
-    "push": "Push again to go on.",
-    "verify": "Push to complete it.",
-    "pull": "Pull again into the same folder to go on.",
-    "remove": "",
-}
-
 
 def _not_well(report: Report, verb: str) -> str:
     """The end of a run that did not reach its aim: how much is wrong, what was not done, and what now."""
@@ -399,8 +421,6 @@ def _not_well(report: Report, verb: str) -> str:
         words.append("What differs, or is not the dataset's, was left as it is (see --existing and --delete).")
     if report.denied:
         words.append("For some of it you lack the right: ask an owner of the project.")
-    if report.denied < report.problems and (states[State.MISSING] or states[State.UNPROVEN]):
-        words.append(_WAY_ON[verb])
     return " ".join(words).rstrip()
 
 
