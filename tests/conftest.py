@@ -12,7 +12,7 @@ import requests
 import stamina
 
 from test_data.generate import generate
-from xnat_bids_push import pushing
+from xnat_bids_push import config, pushing
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.connecting import connect
 from xnat_bids_push.dataset import Dataset, Selection, read
@@ -57,6 +57,15 @@ Connect = Callable[..., AbstractContextManager[Archive]]
 def _impatient() -> Iterator[None]:
     """Retries do not wait in tests, and give up soon."""
     with stamina.set_testing(True, attempts=2):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _receipts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Receipts of tests are kept nowhere else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "state_folder", lambda: tmp_path_factory.getbasetemp() / "state")
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))  # for programs
         yield
 
 

@@ -114,7 +114,7 @@ def test_many_failures_of_one_cause_are_told_once(small_root: Path, capsys: pyte
 def test_json_is_one_object_a_line_and_nothing_else(small_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(small_root, "DEMO", "--json") == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["event"] for line in lines] == ["outcome"] * 3 + ["summary"]
+    assert [line["event"] for line in lines] == ["outcome"] * 3 + ["receipt", "summary"]
     assert lines[-1]["ok"] is True
     assert lines[-1]["files"] == 9
     assert run("plan", small_root, "DEMO", "--json") == 0

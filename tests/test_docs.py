@@ -33,6 +33,7 @@ FOLLOWED = [
     "howto/choose.md",
     "howto/mapping-file.md",
     "howto/privacy.md",
+    "howto/receipt.md",
     "howto/undo.md",
     "howto/validate.md",
     "reference/api.md",

@@ -17,7 +17,7 @@ PACKAGE = "xnat_bids_push"
 ROOT = Path(xnat_bids_push.__file__).parent
 
 LAYERS = (
-    {"errors", "model", "names", "annex"},
+    {"errors", "model", "names", "annex", "deeds"},
     {
         "labels",
         "rules",
@@ -52,8 +52,11 @@ LAYERS = (
         "ground",
         "tailoring",
         "validating",
+        "uris",
+        "receipt",
+        "showing",
     },
-    {"connecting", "describing", "running", "pushing", "serving"},
+    {"connecting", "describing", "running", "pushing", "serving", "keeping"},
     {"pulling", "removing", "explaining", "examining"},
     {"cli", "options", "pytest_plugin", "ui"},
 )
@@ -73,6 +76,7 @@ DOORS = {
     "h5py": {"headers"},
     "nibabel": {"headers"},
     "deno": {"validating"},
+    "jinja2": {"showing"},
 }
 """Each library has one module that knows it. The embedded archive has its own, and shares none with the client."""
 

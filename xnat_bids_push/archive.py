@@ -143,6 +143,10 @@ class Archive:
         """A setting of the project: ``accessibility``, ``quarantine_code``."""
         return self._session.get(f"{_project_path(self.project)}/{name}").text.strip()
 
+    def version(self) -> str:
+        """The server's version of XNAT."""
+        return str(json_of(self._session.get("/xapi/siteConfig/buildInfo")).get("version", ""))
+
     def site_setting(self, name: str) -> str:
         """A setting of the site, in lower case; most are for administrators only."""
         return self._session.get(f"/xapi/siteConfig/{name}").text.strip().strip('"').lower()
@@ -223,12 +227,17 @@ class Archive:
         refusal = "XNAT does not take this subject" if document else "XNAT does not take this subject's label"
         self._session.put(self._path(Node(step.label)), document=document, refusal=refusal)
 
-    def create_scans(self, step: CreateScans) -> None:
-        """Create scans, but for those that are there: what curators wrote into them is theirs. Two requests."""
+    def create_scans(self, step: CreateScans) -> frozenset[str]:
+        """Create scans, but for those that are there: what curators wrote into them is theirs. Two requests.
+
+        Returns:
+            The IDs of those that were created.
+        """
         there = self.scans(step.node)
         new = [scan for scan in step.scans if scan.id not in there]
         if new:
             self._session.put(self._path(step.node), document=new_scans_document(step.xsi_type, new, self.schema()))
+        return frozenset(scan.id for scan in new)
 
     def set_fields(self, step: SetFields) -> None:
         """Set fields of an experiment and its scans, or of a subject; all others stay as they are."""

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import threading
-from contextlib import chdir, contextmanager, suppress
+from contextlib import chdir, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +24,7 @@ from xnat_bids_push.options import (
     Archive,
     Guarding,
     Jobs,
+    Kept,
     Output,
     Placing,
     Policies,
@@ -34,6 +35,7 @@ from xnat_bids_push.options import (
     What,
     Where,
     Which,
+    chosen,
     flat,
     narrowed,
     spread,
@@ -42,13 +44,16 @@ from xnat_bids_push.options import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
+    from xnat_bids_push.archive import Archive as Opened
     from xnat_bids_push.choosing import Choice, Query
     from xnat_bids_push.config import Settings
     from xnat_bids_push.dataset import Dataset
-    from xnat_bids_push.model import Experiment, NodePlan
+    from xnat_bids_push.keeping import Asked, Keeper
+    from xnat_bids_push.model import Experiment, NodePlan, Outcome
     from xnat_bids_push.preflight import Skip
-    from xnat_bids_push.pushing import Survey
+    from xnat_bids_push.pushing import OnOutcome, Survey
     from xnat_bids_push.report import Report
     from xnat_bids_push.table import Table
     from xnat_bids_push.ui import Screen
@@ -101,6 +106,7 @@ def push(
     guarding: Guarding,
     policies: Policies,
     told: Told,
+    kept: Kept,
     *,
     jobs: Jobs = 4,
     output: Output,
@@ -108,13 +114,22 @@ def push(
     """Push a dataset into a project, and prove that it arrived. To go on after an interruption, push again."""
     from xnat_bids_push import planfile, pushing
     from xnat_bids_push.connecting import Access, open_settings
+    from xnat_bids_push.keeping import Asked
 
     screen = _screen(output)
     dataset = _read(root, what, which, placing, sessions, strict=aim.validation is Validation.REQUIRE)
     found = _healthy(screen, dataset, aim.validation, guarding)
     settings = _settings(screen, where, root)
     access = Access.CREATE if aim.create_project or not settings.server else Access.EXISTING
-    with open_settings(settings, project, access) as opened, screen.running(found):
+    local = "" if settings.server else str(settings.archive)
+    asked = Asked(
+        chosen(what, which, placing, sessions, allowed, aim, guarding, policies, told), placing.mapping, local
+    )
+    with (
+        open_settings(settings, project, access) as opened,
+        screen.running(found),
+        _keeper(kept, dataset, opened, asked) as keeper,
+    ):
         opened.listen(screen.note)
         if policies.as_planned is not None:
             planned = pushing.plan(
@@ -136,10 +151,30 @@ def push(
             skip=_skip(allowed),
             policy=policies.policy(),
             max_delete=policies.max_delete,
-            on_outcome=screen.outcome,
+            on_outcome=_listener(screen, keeper),
             on_bytes=screen.sent,
         )
-    _finish(screen, report, "push", settings)
+        if keeper is not None:
+            keeper.finish(report, pushing.left_out(dataset, found))
+    _finish(screen, report, "push", settings, keeper)
+
+
+def _keeper(kept: Kept, dataset: Dataset, archive: Opened, asked: Asked) -> AbstractContextManager[Keeper | None]:
+    from xnat_bids_push.keeping import Keeper
+
+    return nullcontext() if kept.no_receipt else Keeper(dataset, archive, folder=kept.receipts, asked=asked)
+
+
+def _listener(screen: Screen, keeper: Keeper | None) -> OnOutcome:
+    """Tells screen and receipt."""
+    if keeper is None:
+        return screen.outcome
+
+    def tell(outcome: Outcome) -> None:
+        screen.outcome(outcome)
+        keeper.outcome(outcome)
+
+    return tell
 
 
 @app.command()
@@ -553,9 +588,12 @@ def _confirm(question: str) -> None:
     typer.confirm(plain(question), abort=True, err=True)
 
 
-def _finish(screen: Screen, report: Report, verb: str, settings: Settings) -> None:
-    command = _way_on(report, verb)
-    screen.report(report, verb=verb, place=settings.server or "the local archive", command=command)
+def _finish(screen: Screen, report: Report, verb: str, settings: Settings, keeper: Keeper | None = None) -> None:
+    receipt, command = keeper.path if keeper is not None else None, _way_on(report, verb)
+    place = settings.server or "the local archive"
+    screen.report(report, verb=verb, place=place, command=command, receipt=receipt)
+    if keeper is not None and keeper.trouble:
+        screen.note(keeper.trouble)
     if verb == "push" and report.ok and not settings.server:
         screen.say(f"Look at it: bids2xnat serve --archive '{settings.archive}'")
     if report.ok:

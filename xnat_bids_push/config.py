@@ -21,6 +21,12 @@ from xnat_bids_push.errors import ConfigError
 _FAMILIES = ("XNATPY", "XNAT")
 _ARCHIVE = "BIDS2XNAT_ARCHIVE"
 
+
+def state_folder() -> Path:
+    """Where what is worth keeping, and is no setting, goes: receipts."""
+    return platformdirs.user_state_path("bids2xnat")
+
+
 Ask = Callable[[str, bool], str]
 """Asks the user; the second argument says whether the answer is secret."""
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from xnat_bids_push.dataset import Dataset
 from xnat_bids_push.errors import ConfigError
@@ -15,6 +15,7 @@ from xnat_bids_push.mapping import DESCRIPTION, folder_of, path_of, place, spot
 from xnat_bids_push.model import Address, Experiment, Explanation, Field, Node, Origin, Parcel, Part, Placed
 from xnat_bids_push.names import escape
 from xnat_bids_push.planning import Describe
+from xnat_bids_push.uris import file_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +210,4 @@ def uri_of(explanation: Explanation, project: str) -> str:
     >>> uri_of(Explanation("sub-01/x", Address(Node("sub-01"), "", "BIDS", "x"), ""), "P")
     '/data/projects/P/subjects/sub-01/resources/BIDS/files/x'
     """
-    address = explanation.address
-    if address is None:
-        return ""
-    steps = [("projects", project), ("subjects", address.node.subject), ("experiments", address.node.experiment)]
-    steps += [("scans", address.scan), ("resources", address.resource)]
-    front = "".join(f"/{kind}/{quote(label, safe='')}" for kind, label in steps if label)
-    return f"/data{front}/files/{quote(address.name)}"
+    return file_uri(explanation.address, project) if explanation.address else ""

@@ -319,6 +319,15 @@ class State(StrEnum):
     """The size is right, but the server has no digest yet."""
 
 
+class Deed(StrEnum):
+    """What a run did about one address."""
+
+    NONE = ""
+    SENT = "sent"
+    """Nothing was there before."""
+    REPLACED = "replaced"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One address, compared: the plan's smallest statement.
@@ -326,6 +335,9 @@ class Finding:
     Args:
         path: the dataset path that belongs there.
         reason: for people, where the state alone does not explain itself.
+        md5: of the dataset's file, where it had to be computed.
+        stored: what the server lists there.
+        deed: what this run has done about it.
     """
 
     state: State
@@ -334,6 +346,9 @@ class Finding:
     size: int
     origin: Origin = Origin.DATASET
     reason: str = ""
+    md5: str = field(default="", compare=False)
+    stored: StoredFile | None = field(default=None, compare=False)
+    deed: Deed = field(default=Deed.NONE, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,6 +462,24 @@ class NodePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """What a run created at a node, beside files.
+
+    Args:
+        experiment: whether it created the experiment.
+        scans: the IDs of scans that it created in an experiment that was there.
+        subject: the fields with which it created the subject; None if it did not.
+    """
+
+    experiment: bool = False
+    scans: frozenset[str] = frozenset()
+    subject: tuple[Field, ...] | None = None
+
+
+NOTHING_MADE = Made()
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one node: the findings after acting, and the failure if there was one.
 
@@ -454,6 +487,8 @@ class Outcome:
         denied: whether the failure was a right that the user lacks.
         deleted_files: how many files went because the dataset does not have them.
         cause: the failure without what is of this node alone; empty if that is all of it.
+        made: what was created, beside files.
+        deleted: what was there alone, and was deleted.
     """
 
     node: Node
@@ -464,6 +499,8 @@ class Outcome:
     denied: bool = False
     deleted_files: int = 0
     cause: str = ""
+    made: Made = NOTHING_MADE
+    deleted: tuple[Finding, ...] = ()
 
     @property
     def done(self) -> bool:

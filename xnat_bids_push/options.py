@@ -148,6 +148,17 @@ class Policies:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What a push leaves behind."""
+
+    receipts: Annotated[
+        Path | None,
+        typer.Option(help="The folder for its receipt; else one in your state folder.", show_default=False),
+    ] = None
+    no_receipt: Annotated[bool, typer.Option("--no-receipt", help="Write no receipt.")] = False
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What XNAT's own fields tell."""
 
@@ -222,6 +233,21 @@ class Output:
 
 Jobs = Annotated[int, typer.Option(min=1, max=64, help="How many sessions are sent at a time.")]
 Archive = Annotated[Path | None, typer.Option("--archive", help="The local archive's folder.", show_default=False)]
+
+
+def chosen(*groups: object) -> dict[str, object]:
+    """The options that are not as they are by default, by their names; of files and folders, the name alone.
+
+    >>> chosen(What(sourcedata=True), Which())
+    {'sourcedata': True}
+    """
+    return {
+        one.name: value.name if isinstance(value, Path) else value
+        for group in groups
+        if is_dataclass(group)
+        for one in fields(group)
+        if (value := getattr(group, one.name)) != one.default
+    }
 
 
 def words(values: Sequence[str] | None, option: str) -> tuple[str, ...]:

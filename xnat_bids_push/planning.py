@@ -139,14 +139,20 @@ def _fingerprint(parcel: Parcel, holding: Holding) -> str:
 
 def _compare(placed: Placed, holding: Holding, digest: Digest, known: Known) -> Finding:
     stored = holding.files.get(placed.address)
-    reason = known.spoiled.get(placed.address, "")
-    state = State.UNPROVEN if stored else State.MISSING
-    if not reason:
-        state, reason = _state(placed, stored, digest)
-    return Finding(state, placed.address, placed.file.path, placed.file.size, placed.origin, reason)
+    spoiled, md5 = known.spoiled.get(placed.address, ""), ""
+    if spoiled:
+        state, reason = State.UNPROVEN if stored else State.MISSING, spoiled
+    else:
+        state, reason = _state_by_size(placed, stored)
+    if state is State.SAME and stored is not None:
+        md5 = digest(placed)
+        state, reason = (state, "") if md5 == stored.md5 else (State.DIFFERS, "the same size, another content")
+    return Finding(
+        state, placed.address, placed.file.path, placed.file.size, placed.origin, reason, md5=md5, stored=stored
+    )
 
 
-def _state(placed: Placed, stored: StoredFile | None, digest: Digest) -> tuple[State, str]:
+def _state_by_size(placed: Placed, stored: StoredFile | None) -> tuple[State, str]:
     if stored is None:
         return State.MISSING, ""
     if stored.size < 0:
@@ -155,8 +161,6 @@ def _state(placed: Placed, stored: StoredFile | None, digest: Digest) -> tuple[S
         return State.DIFFERS, f"{placed.file.size} bytes here, {stored.size} on the server"
     if not stored.md5:
         return State.UNPROVEN, "the server has not computed its digest"
-    if stored.md5 != digest(placed):
-        return State.DIFFERS, "the same size, another content"
     return State.SAME, ""
 
 
@@ -172,7 +176,7 @@ def extras(parcel: Parcel, holding: Holding, table: Table) -> Iterator[Finding]:
             reason = f"an older copy: the file's place is {home}" if home else "the dataset has no such file here"
             if is_stage(address, table):
                 reason = "left of a replacement that was not completed"
-            yield Finding(State.EXTRA, address, path, max(stored.size, 0), origin, reason)
+            yield Finding(State.EXTRA, address, path, max(stored.size, 0), origin, reason, stored=stored)
 
 
 def _obstacle(parcel: Parcel, holding: Holding, table: Table) -> str:

@@ -337,8 +337,25 @@ def push(
     for batch in batches(dataset, subjects=update_fields, omitted=found.omitted):
         _add_all(report, run.settle(batch), on_outcome)
     _finish(report, run, found, on_outcome)
-    report.issues += tuple(run.issues())
+    report.unset = tuple(run.issues())
+    report.issues += report.unset
+    report.survived = run.survived
     return report
+
+
+def left_out(dataset: Dataset, found: Survey) -> Iterator[LeftOut]:
+    """Everything that a push leaves out, but for what the filters do not take; reads the dataset if need be."""
+    yield from found.left_out
+    if not found.missing.number and not str(found.omitted):
+        return
+    for part, chosen in placements(dataset):
+        for path in (*chosen.absent, *part.uninstalled):
+            yield LeftOut(path, "its content is not here (git-annex)")
+        for parcel in chosen.parcels:
+            if found.omitted.has(parcel):
+                what = parcel.xsi_type or "what belongs to the project itself"
+                reason = f"the site does not allow it: {what}"
+                yield from (LeftOut(one.file.path, reason) for one in parcel.files if one.origin is Origin.DATASET)
 
 
 def _check_deletions(dataset: Dataset, found: Survey, run: Run, most: int) -> None:

@@ -185,6 +185,8 @@ class Report:
         rest: whom another run concerns.
         passing: at how many places the server failed, and may not the next time.
         stopped: why the run ended before its end; empty if it did not.
+        unset: what could not be told in XNAT's fields; among the issues, too.
+        survived: errors of rounds that were followed by another one, by their words.
     """
 
     server: str
@@ -196,6 +198,8 @@ class Report:
     omitted: Omitted = _NO_OMISSION
     privacy: Mapping[str, object] = made_of(default_factory=dict)
     folder_of: Callable[[Node], str | None] = made_of(default=lambda _: None, compare=False, repr=False)
+    unset: tuple[Issue, ...] = ()
+    survived: Counter[str] = made_of(default_factory=Counter)
     nodes: int = 0
     files: int = 0
     size: int = 0

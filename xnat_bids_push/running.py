@@ -18,6 +18,7 @@ from xnat_bids_push.archive import Archive
 from xnat_bids_push.choosing import narrow
 from xnat_bids_push.client import LONGEST_PAUSE
 from xnat_bids_push.dataset import Dataset, change_of, md5_of
+from xnat_bids_push.deeds import Deeds
 from xnat_bids_push.describing import Describer
 from xnat_bids_push.errors import AccessDenied, ArchiveError, DatasetError, Distressed, Rejected, Unavailable
 from xnat_bids_push.fields import Telling
@@ -52,6 +53,9 @@ from xnat_bids_push.preflight import project_refusal, reader_refusal, unlisted_r
 
 ROUNDS = 6
 """How often a batch is planned and run before what is left is called a failure."""
+
+_MOST_KINDS = 100
+"""Kinds of errors that are counted."""
 
 OnBytes = Callable[[int], None]
 
@@ -93,6 +97,8 @@ class Run:
         self._failed: Counter[Node] = Counter()
         self._spoiled: dict[Address, str] = {}
         self.stopped: Distressed | None = None
+        self._deeds = Deeds()
+        self.survived: Counter[str] = Counter()
         self._admitted = False
         self._subjects = set(archive.subjects())
         self._experiments = archive.experiments()
@@ -168,8 +174,10 @@ class Run:
         self._sent.clear()
         self._hidden.clear()
         self._spoiled.clear()
+        self._deeds = Deeds()
         parcels = {parcel.node: parcel for parcel in batch}
         plans = {one.node: one for one in self._safely_planned(batch)}
+        before = {node: one.findings for node, one in plans.items()}
         failures: dict[Node, Exception | str] = {node: one.obstacle for node, one in plans.items()}
         tallies: dict[Node, Counter[str]] = {node: Counter() for node in plans}
         for attempt in range(ROUNDS):
@@ -181,8 +189,17 @@ class Run:
             self._prove([one for one in busy if one.prove or _imports(one)], errors)
             for new in self._safely_planned([parcels[one.node] for one in busy]):
                 failures[new.node], plans[new.node] = _judged(plans[new.node], new, errors.get(new.node))
+            self._count(errors.values())
             self._wait(attempt, errors.values())
-        return [_outcome(one, failures[node], tallies[node]) for node, one in plans.items()]
+        outcomes = [_outcome(one, failures[node], tallies[node]) for node, one in plans.items()]
+        return [self._deeds.told(one, before[one.node]) for one in outcomes]
+
+    def _count(self, errors: Iterable[Exception]) -> None:
+        """Remember the errors of a round, by their kinds."""
+        for error in errors:
+            kind = error.words if isinstance(error, ArchiveError) else "a file could not be read"
+            if kind in self.survived or len(self.survived) < _MOST_KINDS:
+                self.survived[kind] += 1
 
     def _check_rights(self, plans: Sequence[NodePlan]) -> None:
         """Before the first write: whether the user may write. XNAT takes some of what it then does not store."""
@@ -258,6 +275,10 @@ class Run:
         with self._workers(jobs) as workers:
             new = {step.label: step for one in plans for step in one.steps if isinstance(step, CreateSubject)}
             refused = dict(zip(new, workers.map(self._create_subject, new.values()), strict=True))
+            firsts = {one.node.subject: one.node for one in reversed(plans)}
+            for label, error in refused.items():
+                if error is None:
+                    self._deeds.created(new[label], firsts[label])
             able = [one for one in plans if refused.get(one.node.subject) is None]
             errors |= {one.node: err for one in plans if (err := refused.get(one.node.subject)) is not None}
             results = workers.map(lambda one: self._act_on(one, tallies[one.node]), able)
@@ -305,6 +326,8 @@ class Run:
             return error
         except ArchiveError as error:
             self._doubt_fields(one, error)
+            if _is_lost(error):
+                self._deeds.lost(step)
             return error
         except _Stopped:
             return Unavailable("interrupted")
@@ -319,6 +342,7 @@ class Run:
 
     def _act(self, step: Step, tally: Counter[str]) -> None:
         archive, table, sent = self._archive, self._table, Sent()
+        scans: frozenset[str] = frozenset()
 
         def watch(size: int) -> None:
             if self._stop.is_set():
@@ -331,7 +355,7 @@ class Run:
             case CreateSubject():
                 pass  # created before, once for all its nodes
             case CreateScans():
-                archive.create_scans(step)
+                scans = archive.create_scans(step)
             case SetFields():
                 archive.set_fields(step)
             case ImportSession(parcel):
@@ -347,6 +371,7 @@ class Run:
                 taken = archive.send_file(step, table=table, sent=sent, watch=watch)
                 self._refused(sent, {placed.address} if taken else set())
         self._sent |= sent
+        self._deeds.did(step, sent, scans)
         tally["files"] += len(sent)
 
     def _imported(self, step: ImportSession, sent: Sent, watch: Watch) -> str:
@@ -427,6 +452,11 @@ def _judged(old: NodePlan, new: NodePlan, error: Exception | None) -> tuple[Exce
     if error is not None and not _may_pass(error) and new.steps == old.steps:
         new = replace(new, steps=(), prove=False)
     return failure, new
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether a request may have been acted upon although it failed; by a plain 500 XNAT says that it was not."""
+    return isinstance(error, Unavailable) and error.status != 500
 
 
 def _may_pass(error: Exception) -> bool:

@@ -41,6 +41,8 @@ from xnat_bids_push.report import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.progress import Progress, TaskID
 
     from xnat_bids_push.archive import Archive
@@ -240,7 +242,7 @@ class Screen:
             self._print_json({"event": "error", "message": words, "issues": []})
         self.note(words)
 
-    def report(self, report: Report, *, verb: str, place: str, command: str = "") -> None:
+    def report(self, report: Report, *, verb: str, place: str, command: str = "", receipt: Path | None = None) -> None:
         """The end of a run: is everything there, what is not, what now?
 
         Args:
@@ -248,10 +250,20 @@ class Screen:
             verb: what was done.
             place: where.
             command: goes on with what was not done; empty if no command can.
+            receipt: a push's, if one was written.
         """
         if self._json:
+            if receipt is not None:
+                kinds = ("json", "md5", "html")
+                files: dict[str, object] = {kind: str(receipt.with_suffix(f".{kind}")) for kind in kinds}
+                self._print_json({"event": "receipt"} | files)
             self._print_json({"event": "summary"} | report.to_json() | {"again": command})
             return
+        self._result(report, verb, place, command)
+        if receipt is not None:
+            self.say(f"Receipt: {receipt.with_suffix('.html')}")
+
+    def _result(self, report: Report, verb: str, place: str, command: str) -> None:
         if not self._quiet:
             self._issues(tuple(issue for issue in report.issues if issue.severity is Severity.WARNING), most=_MOST)
         self._left_out(report)

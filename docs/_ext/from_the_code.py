@@ -3,6 +3,7 @@
 ``cli-help``: what ``bids2xnat COMMAND --help`` prints.  ``mapping-table``: a table of ``mapping.toml``.
 ``mapping-schema``: what ``mapping.schema.json`` says of a mapping file.
 ``privacy-table``: the kinds and words of ``privacy.toml``.
+``receipt-schema``: what ``receipt.schema.json`` says of a receipt.
 ``coverage-table``: what becomes of each public dataset, from ``coverage.json`` beside the page.
 ``pybids-table``: where we read otherwise than pybids, from ``pybids.toml`` beside the page.
 """
@@ -140,6 +141,37 @@ class MappingSchema(SphinxDirective):
         return found.children
 
 
+class ReceiptSchema(SphinxDirective):
+    """What stands in a receipt."""
+
+    def run(self) -> list[nodes.Node]:
+        """Each kind of object with its keys."""
+        schema = json.loads(resources.files("xnat_bids_push").joinpath("receipt.schema.json").read_text("utf-8"))
+        objects = {"the receipt": schema, **{f"a {name}": one for name, one in schema["$defs"].items()}}
+        lines = [line for title, one in objects.items() for line in _object_lines(title, one)]
+        found = nodes.Element()
+        self.state.nested_parse(StringList(lines, source="receipt.schema.json"), self.content_offset, found)
+        return found.children
+
+
+def _object_lines(title: str, schema: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"**{title}**", "", schema.get("description", ""), "")
+    yield from (f"- `{path}`: {one['description']}{_choices(one)}" for path, one in _described(schema, ""))
+    yield ""
+
+
+def _choices(one: Mapping[str, Any]) -> str:
+    return f" One of {', '.join(f'`{choice}`' for choice in one['enum'])}." if "enum" in one else ""
+
+
+def _described(schema: Mapping[str, Any], front: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for key, one in schema.get("properties", {}).items():
+        if one.get("description"):
+            yield f"{front}{key}", one
+        inner = one.get("items", one)
+        yield from _described(inner, f"{front}{key}{'[]' if 'items' in one else ''}.")
+
+
 def _table_lines(name: str, table: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"**`{name}`**", "", str(table["description"]), "")
     for path, one in _keys(table, ""):
@@ -255,6 +287,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("mapping-table", MappingTable)
     app.add_directive("mapping-schema", MappingSchema)
     app.add_directive("privacy-table", PrivacyTable)
+    app.add_directive("receipt-schema", ReceiptSchema)
     app.add_directive("coverage-table", CoverageTable)
     app.add_directive("pybids-table", PybidsTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,28 @@
+"""Where things are on a server: what comes behind its address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from xnat_bids_push.model import Address, Node
+
+
+def file_uri(address: Address, project: str) -> str:
+    """The address of a file.
+
+    >>> file_uri(Address(Node("sub-01"), "", "BIDS", "x y"), "P")
+    '/data/projects/P/subjects/sub-01/resources/BIDS/files/x%20y'
+    """
+    steps = (("scans", address.scan), ("resources", address.resource))
+    return f"{node_uri(address.node, project)}{_path(steps)}/files/{quote(address.name)}"
+
+
+def node_uri(node: Node, project: str) -> str:
+    """The address of a project, a subject or an experiment; with ``?format=html`` it is a page."""
+    steps = (("projects", project), ("subjects", node.subject), ("experiments", node.experiment))
+    return f"/data{_path(steps)}"
+
+
+def _path(steps: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"/{kind}/{quote(label, safe='')}" for kind, label in steps if label)
