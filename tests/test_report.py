@@ -154,6 +154,7 @@ def test_the_json_of_a_report_says_what_the_report_says(outcomes: list[Outcome])
         "sent_files": report.sent_files,
         "sent_bytes": report.sent_bytes,
         "deleted_files": report.deleted_files,
+        "by_size": report.by_size,
         "causes": [
             {"cause": words, "places": one.number, "first": list(one.first)} for words, one in report.causes.items()
         ],

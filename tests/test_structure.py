@@ -56,8 +56,8 @@ LAYERS = (
         "receipt",
         "showing",
     },
-    {"connecting", "describing", "running", "pushing", "serving", "keeping"},
-    {"pulling", "removing", "explaining", "examining"},
+    {"rereading", "connecting", "describing", "running", "pushing", "serving", "keeping"},
+    {"rechecking", "pulling", "removing", "explaining", "examining"},
     {"cli", "options", "pytest_plugin", "ui"},
 )
 """What a module may import lies in its own layer or in one before it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from functools import partial
 from typing import IO, TypedDict, TypeVar, cast
@@ -187,6 +187,27 @@ class Archive:
         """What the server has at the project itself, or at a subject itself: one request."""
         stored = self._files(f"{self._path(node)}/files", {"": node})
         return Holding(node, str(node), files={one.address: one for one in stored})
+
+    def holdings_at(
+        self, nodes: Sequence[Node], *, experiments: Mapping[str, Experiment], subjects: Container[str]
+    ) -> dict[Node, Holding]:
+        """What the server has at nodes of any kind: one request for 100 experiments, and one for each other node.
+
+        Args:
+            nodes: which.
+            experiments: what the project is known to have, by label.
+            subjects: the same, of subjects.
+        """
+        labels = (node.experiment for node in nodes if node.experiment in experiments)
+        listed = self.holdings(experiments[label] for label in labels)
+        found: dict[Node, Holding] = {}
+        for node in nodes:
+            if node.experiment:
+                found[node] = listed.get(node.experiment, Holding(node))
+            else:
+                there = not node.subject or node.subject in subjects
+                found[node] = self.node_holding(node) if there else Holding(node)
+        return found
 
     def _files(self, path: str, nodes: Mapping[str, Node], **query: str) -> Iterator[StoredFile]:
         yield from self._session.read(path, partial(_stored, nodes=nodes), format="json", **query)

@@ -12,7 +12,7 @@ from contextlib import chdir, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -25,10 +25,13 @@ from xnat_bids_push.options import (
     Guarding,
     Jobs,
     Kept,
+    OtherProject,
+    OtherRoot,
     Output,
     Placing,
     Policies,
     Project,
+    Receipt,
     Root,
     Sessions,
     Told,
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from xnat_bids_push.model import Experiment, NodePlan, Outcome
     from xnat_bids_push.preflight import Skip
     from xnat_bids_push.pushing import OnOutcome, Survey
+    from xnat_bids_push.receipt import Receipt as Opening
     from xnat_bids_push.report import Report
     from xnat_bids_push.table import Table
     from xnat_bids_push.ui import Screen
@@ -275,8 +279,14 @@ def apply(
 @app.command()
 @flat
 def verify(
-    root: Root,
-    project: Project,
+    root: OtherRoot = None,
+    project: OtherProject = "",
+    *,
+    receipt: Receipt = None,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Believe no digest of the server's: read everything back, and digest it here."),
+    ] = False,
     where: Where,
     what: What,
     which: Which,
@@ -290,13 +300,57 @@ def verify(
     from xnat_bids_push.connecting import open_settings
 
     screen = _screen(output)
+    if receipt is not None:
+        _alone(root, project, what, which, placing, sessions, allowed)
+        _recheck(screen, receipt, where, deep=deep)
+    root, project = _both(root, project)
     dataset = _read(root, what, which, placing, sessions)
     found = pushing.healthy(dataset)
     settings = _settings(screen, where, root)
     with open_settings(settings, project) as opened:
         opened.listen(screen.note)
-        report = pushing.verify(dataset, opened, found=found, skip=_skip(allowed), on_outcome=screen.outcome)
-    _finish(screen, report, "verify", settings)
+        report = pushing.verify(dataset, opened, found=found, skip=_skip(allowed), deep=deep, on_outcome=screen.outcome)
+    _finish(screen, report, "verify --deep" if deep else "verify", settings)
+
+
+def _recheck(screen: Screen, path: Path, where: Where, *, deep: bool) -> NoReturn:
+    """Compare the archive with a receipt."""
+    from xnat_bids_push.connecting import open_settings
+    from xnat_bids_push.receipt import open_receipt
+    from xnat_bids_push.rechecking import recheck
+
+    receipt = open_receipt(path)
+    settings = _settings_of(screen, receipt, where)
+    with open_settings(settings, receipt.project) as opened:
+        opened.listen(screen.note)
+        report = recheck(receipt, opened, deep=deep, on_outcome=screen.outcome)
+    _finish(screen, report, "verify --receipt", settings)
+
+
+def _settings_of(screen: Screen, receipt: Opening, where: Where) -> Settings:
+    """Where a receipt's archive is, which must be what the user says: nobody's receipt says where a password goes."""
+    from xnat_bids_push.errors import ConfigError
+
+    settings = _settings(screen, where)
+    if (settings.server.rstrip("/") or "") != receipt.server.rstrip("/"):
+        there = receipt.server or "a local archive"
+        way_on = f"give --server {receipt.server}" if receipt.server else "give --archive"
+        raise ConfigError(f"the receipt is of {there}, and not of {settings.server or 'the local archive'}: {way_on}")
+    return settings
+
+
+def _alone(root: Path | None, project: str, *groups: object) -> None:
+    """A receipt says all by itself."""
+    given = [name for name, value in (("ROOT", root), ("PROJECT", project)) if value]
+    given += [f"--{name.replace('_', '-')}" for name in chosen(*groups)]
+    if given:
+        raise typer.BadParameter(f"with --receipt there is nothing to choose: leave out {', '.join(given)}")
+
+
+def _both(root: Path | None, project: str) -> tuple[Path, str]:
+    if root is None or not project:
+        raise typer.BadParameter("a dataset's folder and a project's ID are needed, or --receipt")
+    return root, project
 
 
 @app.command()
@@ -588,7 +642,7 @@ def _confirm(question: str) -> None:
     typer.confirm(plain(question), abort=True, err=True)
 
 
-def _finish(screen: Screen, report: Report, verb: str, settings: Settings, keeper: Keeper | None = None) -> None:
+def _finish(screen: Screen, report: Report, verb: str, settings: Settings, keeper: Keeper | None = None) -> NoReturn:
     receipt, command = keeper.path if keeper is not None else None, _way_on(report, verb)
     place = settings.server or "the local archive"
     screen.report(report, verb=verb, place=place, command=command, receipt=receipt)
@@ -607,10 +661,10 @@ def _way_on(report: Report, verb: str) -> str:
     """The command that goes on with what was not done, and with nothing else; a push, where verifying found a lack."""
     context = typer.main.get_current_context()  # type: ignore[attr-defined]  # click's, which typer brings along
     given: list[str] = context.find_root().obj or []
-    if not report.can_go_on or "--as-planned" in given:
+    if not report.can_go_on or "--as-planned" in given or "--receipt" in verb:
         return ""
-    command = narrowed(given, report.rest.options())
-    return shlex.join(["bids2xnat", "push" if verb == "verify" else verb, *command[1:]])
+    command = [word for word in narrowed(given, report.rest.options()) if word != "--deep"]
+    return shlex.join(["bids2xnat", "push" if verb.startswith("verify") else verb, *command[1:]])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

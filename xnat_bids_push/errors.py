@@ -55,7 +55,7 @@ class ArchiveError(XnatBidsError):
     """
 
     def __init__(self, message: str, *, method: str = "", path: str = "", status: int = 0) -> None:
-        self.words, self.method, self.path, self.status = message, method, path, status
+        self.method, self.path, self.status = method, path, status
         self.cause = f"{message} ({status})" if status else message
         request = f" ({method} {path}" + (f" → {status}" if status else "") + ")" if method else ""
         super().__init__(message + request)

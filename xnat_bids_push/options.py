@@ -231,6 +231,15 @@ class Output:
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False
 
 
+OtherRoot = Annotated[
+    Path | None, typer.Argument(help="The BIDS dataset's folder; left out with --receipt.", show_default=False)
+]
+OtherProject = Annotated[
+    str, typer.Argument(help="The XNAT project's ID; left out with --receipt.", show_default=False)
+]
+Receipt = Annotated[
+    Path | None, typer.Option(help="The receipt (.json) of a push, instead of a dataset.", show_default=False)
+]
 Jobs = Annotated[int, typer.Option(min=1, max=64, help="How many sessions are sent at a time.")]
 Archive = Annotated[Path | None, typer.Option("--archive", help="The local archive's folder.", show_default=False)]
 

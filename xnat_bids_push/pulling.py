@@ -11,12 +11,9 @@ import errno
 import filecmp
 import hashlib
 import os
-import re
 import shutil
-import sys
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -42,10 +39,8 @@ from xnat_bids_push.model import (
     StoredFile,
 )
 from xnat_bids_push.report import Report
+from xnat_bids_push.rereading import DAMAGE, entries_of, most_bytes
 from xnat_bids_push.table import Table, default_table
-
-_DAMAGE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OverflowError, zlib.error)
-"""What Python says of archives that are damaged, encrypted or packed in an unknown way."""
 
 _LONGEST_MANIFEST = 1 << 26
 
@@ -339,14 +334,14 @@ def _fetch(lot: _Lot, landing: _Landing) -> Outcome:
     try:
         if missing or manifests:
             with tempfile.TemporaryFile(dir=landing.partial) as target:
-                lot.download(target, _most(holding))
+                lot.download(target, most_bytes(holding))
                 marks = list(_marks(target, holding, manifests))
                 for address in _generated(marks, wanted, holding):
                     findings.pop(address, None)
                     missing.pop(address, None)
                 findings |= _unpack(target, holding, missing, wanted, landing.ground)
                 landing.marks += filter(lot.takes_mark, marks)
-    except (ArchiveError, MappingError, OSError, *_DAMAGE) as error:
+    except (ArchiveError, MappingError, OSError, *DAMAGE) as error:
         if isinstance(error, Distressed):
             raise
         cause = f"could not be fetched: {error.cause}" if isinstance(error, ArchiveError) else ""
@@ -354,14 +349,6 @@ def _fetch(lot: _Lot, landing: _Landing) -> Outcome:
     sent = [findings[address] for address in missing]
     got = [finding for finding in sent if finding.state is State.SAME]
     return Outcome(holding.node, tuple(findings.values()), len(got), sum(finding.size for finding in got))
-
-
-def _most(holding: Holding) -> int:
-    """How long a node's archive can be at most, by the server's own listing: packing makes little longer."""
-    files = holding.files.values()
-    if any(stored.size < 0 for stored in files):
-        return sys.maxsize  # of those the listing does not tell
-    return (1 << 20) + sum(stored.size + stored.size // 100 + 1024 + 8 * len(stored.address.name) for stored in files)
 
 
 def _generated(marks: Iterable[Mark], wanted: Mapping[Address, str], holding: Holding) -> list[Address]:
@@ -411,7 +398,7 @@ def _unpack(
     """Write the missing files from a node's archive; each one's finding."""
     findings: dict[Address, Finding] = {}
     with zipfile.ZipFile(target) as archive:
-        entries = dict(_entries(archive, holding))
+        entries = dict(entries_of(archive, holding))
         for address, stored in missing.items():
             finding = Finding(State.MISSING, address, wanted[address], max(stored.size, 0))
             entry = entries.get(address)
@@ -430,7 +417,7 @@ def _written(ground: Ground, path: str, source: IO[bytes], stored: StoredFile) -
         return ground.write(path, source, size=stored.size, md5=stored.md5)
     except Blocked as error:
         return str(error)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         return f"it arrived damaged ({error}): pull again"
     except OSError as error:
         if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENOTDIR):
@@ -438,26 +425,9 @@ def _written(ground: Ground, path: str, source: IO[bytes], stored: StoredFile) -
         return f"this system cannot have such a file: {error.strerror}"
 
 
-_ENTRY = re.compile(r"[^/]+/(?:scans/(?P<scan>[^/]+)/)?resources/(?P<resource>[^/]+)/files/(?P<name>.+)", re.DOTALL)
-
-
-def _entries(archive: zipfile.ZipFile, holding: Holding) -> Iterator[tuple[Address, zipfile.ZipInfo]]:
-    """The addresses of an archive's entries. XNAT may write a scan's type behind its ID: ``anat_T1w-T1w``."""
-    scans = sorted({address.scan for address in holding.files if address.scan}, key=len, reverse=True)
-    for entry in archive.infolist():
-        match = _ENTRY.fullmatch(entry.filename)
-        if match is None:
-            continue
-        folder = match["scan"] or ""
-        scan = next((one for one in scans if folder == one), None)
-        if scan is None:
-            scan = next((one for one in scans if folder.startswith(f"{one}-")), "")
-        yield Address(holding.node, scan, match["resource"], match["name"]), entry
-
-
 def _marks(target: IO[bytes], holding: Holding, manifests: Iterable[StoredFile]) -> Iterator[Mark]:
     with zipfile.ZipFile(target) as archive:
-        entries = dict(_entries(archive, holding))
+        entries = dict(entries_of(archive, holding))
         for stored in manifests:
             entry = entries.get(stored.address)
             if entry is None:

@@ -378,19 +378,21 @@ def verify(
     *,
     found: Survey | None = None,
     skip: Skip | None = None,
+    deep: bool = False,
     on_outcome: OnOutcome | None = None,
 ) -> Report:
     """Whether the archive equals the dataset, by the server's own listing and digests.
 
-    Where the server has a file's size only, it is asked to compute the digest; nothing else is written. What `skip`
-    left out of a push is left out here too.
+    Where the server has a file's size only, it is asked to compute the digest; nothing else is written. If `deep`,
+    its digests count for nothing: everything is read back, and digested here. What `skip` left out of a push is left
+    out here too.
 
     Raises:
         DatasetError: the dataset cannot be read.
         ArchiveError: the server cannot be asked what it has.
     """
     found = found or healthy(dataset)
-    run = Run(dataset, archive)
+    run = Run(dataset, archive, deep=deep)
     if skip is not None:
         registered = archive.registered_types() if skip.unregistered else frozenset()
         found.omitted = omitted(found.wanted, found.project_files, registered, skip)

@@ -131,7 +131,7 @@ def _entry(one: Finding, failure: str, *, status: Status | None = None) -> Entry
         stored_size=one.stored.size if one.stored else -1,
         stored_md5=one.stored.md5 if one.stored else "",
         proof=_proof(one, status),
-        reason=failure if status is Status.FAILED else one.reason,
+        reason=(one.reason or failure) if status is Status.FAILED else one.reason,
     )
 
 
@@ -146,7 +146,9 @@ def _status(one: Finding, failure: str) -> Status:
         case State.MISSING:
             return Status.FAILED if failure else Status.MISSING
         case State.SAME | State.UNPROVEN:
-            return _DONE[one.deed] if one.stored is not None else Status.FAILED
+            # Where the server has a digest and nothing is proven, the dataset's file could not be read.
+            readable = one.stored is not None and (one.state is State.SAME or not one.stored.md5)
+            return _DONE[one.deed] if readable else Status.FAILED
 
 
 _DONE = {Deed.NONE: Status.THERE, Deed.SENT: Status.SENT, Deed.REPLACED: Status.REPLACED}

@@ -185,6 +185,7 @@ class Report:
         rest: whom another run concerns.
         passing: at how many places the server failed, and may not the next time.
         stopped: why the run ended before its end; empty if it did not.
+        by_size: files that are there by their size only, as the server gives no digest.
         unset: what could not be told in XNAT's fields; among the issues, too.
         survived: errors of rounds that were followed by another one, by their words.
     """
@@ -215,6 +216,7 @@ class Report:
     rest: Rest = made_of(default_factory=Rest)
     passing: int = 0
     stopped: str = ""
+    by_size: int = 0
 
     def add(self, outcome: Outcome) -> None:
         """Count one node's outcome."""
@@ -225,6 +227,7 @@ class Report:
         self.deleted_files += outcome.deleted_files
         for finding in outcome.findings:
             self.states[finding.state] += 1
+            self.by_size += _is_by_size(finding) and not outcome.failure
             if finding.origin is Origin.DATASET and finding.state is not State.EXTRA:
                 self.files += 1
                 self.size += finding.size
@@ -247,7 +250,7 @@ class Report:
     @property
     def can_go_on(self) -> bool:
         """Whether the same once more may do what was not done."""
-        lacking = self.states[State.MISSING] + self.states[State.UNPROVEN] + self.passing
+        lacking = self.states[State.MISSING] + self.states[State.UNPROVEN] - self.by_size + self.passing
         return bool(self.stopped) or (lacking > 0 and self.problems > self.denied)
 
     def to_json(self) -> dict[str, object]:
@@ -262,6 +265,7 @@ class Report:
             "sent_files": self.sent_files,
             "sent_bytes": self.sent_bytes,
             "deleted_files": self.deleted_files,
+            "by_size": self.by_size,
             "states": {state.name.lower(): count for state, count in self.states.items()},
             "problems": self.problems,
             "causes": [
@@ -280,6 +284,11 @@ class Report:
             "privacy": dict(self.privacy),
             "unchosen": {"participants": self.unchosen.subjects, "files": self.unchosen.files},
         }
+
+
+def _is_by_size(finding: Finding) -> bool:
+    stored = finding.stored
+    return finding.state is State.UNPROVEN and stored is not None and stored.size == finding.size and not stored.md5
 
 
 def cause_of(outcome: Outcome) -> str:

@@ -50,6 +50,7 @@ from xnat_bids_push.package import Sent, Watch
 from xnat_bids_push.planning import LARGE, Known, extras, plan_node
 from xnat_bids_push.policies import CAREFUL, Policy
 from xnat_bids_push.preflight import project_refusal, reader_refusal, unlisted_refusal
+from xnat_bids_push.rereading import reread, unproven
 
 ROUNDS = 6
 """How often a batch is planned and run before what is left is called a failure."""
@@ -79,7 +80,10 @@ class Run:
         on_bytes: OnBytes | None = None,
         pause: float = 1.0,
         large: int = LARGE,
+        deep: bool = False,
     ) -> None:
+        self._deep = deep
+        self._unread: dict[Node, Exception] = {}
         self._table = dataset.table
         self._choice = dataset.choice
         self._archive = archive
@@ -143,19 +147,21 @@ class Run:
         return sum(1 for parcel in batch for _ in extras(parcel, holdings[parcel.node], self._table))
 
     def _holdings(self, nodes: Sequence[Node]) -> dict[Node, Holding]:
-        known = {node: self._experiments.get(node.experiment) for node in nodes if node.experiment}
-        listed = self._archive.holdings(experiment for experiment in known.values() if experiment is not None)
-        found: dict[Node, Holding] = {}
-        for node in nodes:
-            if node.experiment:
-                found[node] = listed.get(node.experiment, Holding(node))
-            elif node.subject and node.subject not in self._subjects:
-                found[node] = Holding(node)
-            else:
-                found[node] = self._archive.node_holding(node)
-            if self._update_fields and node.subject and found[node].id:
-                found[node] = replace(found[node], shown=self._archive.shown(node))
+        found = self._archive.holdings_at(nodes, experiments=self._experiments, subjects=self._subjects)
+        if self._deep:
+            found = {node: self._reread(holding) for node, holding in found.items()}
+        if self._update_fields:
+            there = [node for node, holding in found.items() if node.subject and holding.id]
+            found |= {node: replace(found[node], shown=self._archive.shown(node)) for node in there}
         return found
+
+    def _reread(self, holding: Holding) -> Holding:
+        """A holding with digests of what the server sends; without, where it does not."""
+        try:
+            return reread(holding, self._archive)
+        except (Rejected, Unavailable) as error:
+            self._unread[holding.node] = error
+            return unproven(holding)
 
     def _digest(self, placed: Placed) -> Md5:
         """A file's MD5: that of the bytes that went out, if they did in this run."""
@@ -197,7 +203,7 @@ class Run:
     def _count(self, errors: Iterable[Exception]) -> None:
         """Remember the errors of a round, by their kinds."""
         for error in errors:
-            kind = error.words if isinstance(error, ArchiveError) else "a file could not be read"
+            kind = error.cause if isinstance(error, ArchiveError) else "a file could not be read"
             if kind in self.survived or len(self.survived) < _MOST_KINDS:
                 self.survived[kind] += 1
 
@@ -221,15 +227,16 @@ class Run:
             return [_outcome(_unplanned(parcel, self.stopped), self.stopped, Counter()) for parcel in batch]
         errors: dict[Node, Exception] = {}
         plans = self.proven(batch, errors)
+        errors |= self._unread
         failures = {one.node: one.obstacle or (errors.get(one.node, "") if one.prove else "") for one in plans}
         return [_outcome(one, failures[one.node], Counter()) for one in plans]
 
     def proven(self, batch: Sequence[Parcel], errors: dict[Node, Exception] | None = None) -> list[NodePlan]:
         """The plans of some parcels, with the digests that the server lacked computed; errors in that are noted."""
         plans = self._safely_planned(batch)
-        unproven = [one for one in plans if one.prove]
-        if unproven:
-            self._prove(unproven, {} if errors is None else errors)
+        lacking = [one for one in plans if one.prove]
+        if lacking and not self._deep:
+            self._prove(lacking, {} if errors is None else errors)
             plans = self._safely_planned(batch)
         return plans
 
@@ -408,8 +415,8 @@ class Run:
 
     def _to_prove(self, one: NodePlan) -> Iterator[str]:
         if not one.node.experiment:
-            unproven = {finding.address.resource for finding in one.findings if finding.state is State.UNPROVEN}
-            yield from (self._archive.resource_path(one.node, resource) for resource in sorted(unproven))
+            lacking = {finding.address.resource for finding in one.findings if finding.state is State.UNPROVEN}
+            yield from (self._archive.resource_path(one.node, resource) for resource in sorted(lacking))
         elif one.node.experiment in self._experiments:
             yield self._archive.experiment_path(self._experiments[one.node.experiment].id)
 

@@ -404,6 +404,8 @@ _GET_IT = "Get it with datalad get, and push again."
 _ALL_WELL = {
     "push": "Everything is there: {what} in project {project} of {place}, proven by the server's own digests.",
     "verify": "Everything is there: {what} in project {project} of {place}, by the server's own digests.",
+    "verify --deep": "Everything is there: {what} in project {project} of {place}, read back and compared.",
+    "verify --receipt": "All that the receipt has is there: {what} in project {project} of {place}.",
     "pull": "Everything is here: {what} from project {project}, each checked against the server's digest.",
     "remove": "Removed from project {project} what is listed above.",
 }
@@ -411,6 +413,8 @@ _ALL_WELL = {
 _NOT_WELL = {
     "push": "Not everything is as in the dataset",
     "verify": "The archive is not equal to the dataset",
+    "verify --deep": "The archive is not equal to the dataset",
+    "verify --receipt": "The archive has not all that the receipt has",
     "pull": "Not everything could be brought back",
     "remove": "Not everything was removed",
 }
@@ -429,7 +433,10 @@ def _not_well(report: Report, verb: str) -> str:
     where = f"{report.problems} of {count(report.nodes, 'place')} in project {report.project}"
     words = [f"{_NOT_WELL[verb]}: {where} {'has' if report.problems == 1 else 'have'} problems (above)"]
     words[0] += f": {files}." if files else "."
-    if states[State.DIFFERS] or states[State.EXTRA]:
+    if report.by_size:
+        number = count(report.by_size, "file")
+        words.append(f"{number} there by the size only, as this server gives no digests: to prove more, verify --deep.")
+    if (states[State.DIFFERS] or states[State.EXTRA]) and verb != "verify --receipt":
         words.append("What differs, or is not the dataset's, was left as it is (see --existing and --delete).")
     if report.denied:
         words.append("For some of it you lack the right: ask an owner of the project.")

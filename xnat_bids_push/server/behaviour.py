@@ -29,6 +29,9 @@ class Behaviour:
     catalog_conflicts: Literal["never", "overlapping"] = "never"
     """Requests that write one catalog at the same time: one after the other, or all but the first fail with 500 and
     leave their files unlisted on the disk."""
+    checksums: Literal["always", "asked", "never"] = "always"
+    """Digests of files are computed when files come, or only by a refresh that asks for them (as a site does whose
+    setting of that name is off), or not at all."""
     session_seconds: int = 900
     """A login session ends after this many idle seconds."""
     token_seconds: int = 2 * 24 * 3600

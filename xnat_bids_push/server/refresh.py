@@ -32,6 +32,8 @@ def run(call: Call) -> Answer:
     options |= {key for key, text in values if key in _OPTIONS and text.lower() not in ("false", "0")}
     if not wanted:
         raise refuse(400, BAD_REQUEST)
+    if call.site.behaviour.checksums == "never":
+        options.discard("checksum")
     for found in [found for address in wanted for found in _found(call, address)]:
         _refresh(call, found, options)
     return empty()

@@ -231,7 +231,7 @@ def _placement(call: Call, resource: Resource, folder: Path, file: Received, nam
         target.name,
         name,
         file.size,
-        file.md5,
+        file.md5 if call.site.behaviour.checksums == "always" else "",
         call.query.get("format") or None,
         call.query.get("content") or None,
         call.joined("tags") or None,
