@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from contextlib import chdir, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -64,6 +65,9 @@ if TYPE_CHECKING:
 
 OK, DIFFERS, USAGE, BAD_DATASET, DENIED, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 LOOPBACK = "127.0.0.1"
+
+_arguments: ContextVar[Sequence[str]] = ContextVar("arguments", default=())
+"""What the command line said: for plans in files, and for the command that goes on."""
 
 app = typer.Typer(
     name="bids2xnat",
@@ -197,7 +201,6 @@ def plan(
     policies: Policies,
     told: Told,
     *,
-    context: typer.Context,
     file: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write it to a file, for apply.", show_default=False)
     ] = None,
@@ -223,7 +226,7 @@ def plan(
             skip=_skip(allowed),
             policy=policies.policy(),
         )
-        with _plan_file(file, plans, project, settings, context.obj) as written:
+        with _plan_file(file, plans, project, settings, _arguments.get()) as written:
             settled = screen.plan(written, opened, left_out=(str(found.unchosen), str(found.missing)))
         if str(found.omitted):
             screen.note(f"left out: {found.omitted}")
@@ -273,7 +276,8 @@ def apply(
     words = [word for word, on in (("--json", as_json), ("--quiet", quiet)) if on]
     arguments = ["push", *header.arguments, "--as-planned", str(file), *words]
     with chdir(header.folder):
-        app(spread(arguments, app), prog_name="bids2xnat", obj=arguments)
+        _arguments.set(arguments)
+        app(spread(arguments, app), prog_name="bids2xnat")
 
 
 @app.command()
@@ -659,8 +663,7 @@ def _finish(screen: Screen, report: Report, verb: str, settings: Settings, keepe
 
 def _way_on(report: Report, verb: str) -> str:
     """The command that goes on with what was not done, and with nothing else; a push, where verifying found a lack."""
-    context = typer.main.get_current_context()  # type: ignore[attr-defined]  # click's, which typer brings along
-    given: list[str] = context.find_root().obj or []
+    given = _arguments.get()
     if not report.can_go_on or "--as-planned" in given or "--receipt" in verb:
         return ""
     command = [word for word in narrowed(given, report.rest.options()) if word != "--deep"]
@@ -697,11 +700,12 @@ def _run(arguments: list[str]) -> int:
         XnatBidsError,
     )
 
+    _arguments.set(arguments)
     screen = _screen(Output("--json" in arguments, "--quiet" in arguments))
     codes = ((DatasetError, BAD_DATASET), (MappingError, BAD_DATASET), (ConfigError, USAGE), (AccessDenied, DENIED))
     try:
         with _interruptible():
-            app(arguments, prog_name="bids2xnat", obj=arguments)
+            app(arguments, prog_name="bids2xnat")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else USAGE
         if code == INTERRUPTED:
