@@ -57,7 +57,7 @@ LAYERS = (
         "showing",
     },
     {"rereading", "connecting", "describing", "running", "pushing", "serving", "keeping"},
-    {"rechecking", "pulling", "removing", "explaining", "examining"},
+    {"rechecking", "pulling", "removing", "undoing", "explaining", "examining"},
     {"cli", "options", "pytest_plugin", "ui"},
 )
 """What a module may import lies in its own layer or in one before it."""

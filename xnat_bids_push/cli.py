@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from xnat_bids_push.preflight import Skip
     from xnat_bids_push.pushing import OnOutcome, Survey
     from xnat_bids_push.receipt import Receipt as Opening
+    from xnat_bids_push.removing import Removal
     from xnat_bids_push.report import Report
     from xnat_bids_push.table import Table
     from xnat_bids_push.ui import Screen
@@ -383,33 +384,78 @@ def pull(
 @app.command()
 @flat
 def remove(
-    root: Root,
-    project: Project,
+    root: OtherRoot = None,
+    project: OtherProject = "",
+    *,
+    receipt: Receipt = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    max_delete: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="If more files than this would go, nothing is done. By default any number; with --receipt --yes, 100.",
+            show_default=False,
+        ),
+    ] = None,
     where: Where,
     what: What,
     which: Which,
     placing: Placing,
     sessions: Sessions,
     told: Told,
-    *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     output: Output,
 ) -> None:
-    """Delete from the archive what this dataset has there, and nothing else. Shows what, and asks."""
+    """Delete from the archive what a dataset has there, or what one push sent, and nothing else. Shows it, and asks."""
     from xnat_bids_push import removing
     from xnat_bids_push.connecting import open_settings
 
     screen = _screen(output)
+    if receipt is not None:
+        _alone(root, project, what, which, placing, sessions, told)
+        _undo(screen, receipt, where, yes=yes, most=max_delete)
+    root, project = _both(root, project)
     dataset = _read(root, what, which, placing, sessions)
     settings = _settings(screen, where, root)
     with open_settings(settings, project) as opened:
         opened.listen(screen.note)
         removals = list(removing.plan_removal(dataset, opened, telling=told.telling()))
-        number = screen.removal(removals)
-        if number and not yes:
-            _confirm(f"Delete this from project {opened.project} at {opened.server}?")
+        _ask_to_remove(screen, removals, opened, yes=yes, most=max_delete)
         report = removing.remove(removals, opened, on_outcome=screen.outcome)
     _finish(screen, report, "remove", settings)
+
+
+def _undo(screen: Screen, path: Path, where: Where, *, yes: bool, most: int | None) -> NoReturn:
+    """Take back one push. Its dataset may be gone, so that nobody could push again what nobody looked at."""
+    from xnat_bids_push import removing
+    from xnat_bids_push.connecting import open_settings
+    from xnat_bids_push.pushing import MAX_DELETE
+    from xnat_bids_push.receipt import open_receipt
+    from xnat_bids_push.undoing import plan_undoing
+
+    receipt = open_receipt(path)
+    settings = _settings_of(screen, receipt, where)
+    with open_settings(settings, receipt.project) as opened:
+        opened.listen(screen.note)
+        removals = list(plan_undoing(receipt, opened))
+        most = MAX_DELETE if most is None and yes else most
+        _ask_to_remove(screen, removals, opened, yes=yes, most=most)
+        report = removing.remove(removals, opened, on_outcome=screen.outcome)
+    _finish(screen, report, "remove --receipt", settings)
+
+
+def _ask_to_remove(screen: Screen, removals: list[Removal], archive: Opened, *, yes: bool, most: int | None) -> None:
+    from xnat_bids_push.errors import ConfigError
+    from xnat_bids_push.removing import number_of
+    from xnat_bids_push.report import count
+
+    steps, files = screen.removal(removals), number_of(removals)
+    if most is not None and files > most:
+        raise ConfigError(
+            f"{count(files, 'file')} would be deleted, and --max-delete is {most}: nothing was done. "
+            "Look at the list, and give a higher --max-delete if they can go"
+        )
+    if steps and not yes:
+        _confirm(f"Delete this from project {archive.project} at {archive.server}?")
 
 
 @app.command()

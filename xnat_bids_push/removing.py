@@ -94,6 +94,11 @@ def _remove(removal: Removal, archive: Archive, report: Report) -> Outcome:
     return Outcome(removal.node, (), failure="; ".join(removal.kept))
 
 
+def number_of(removals: Iterable[Removal]) -> int:
+    """How many files are deleted in all."""
+    return sum(deletion.files for removal in removals for deletion in removal.deletions)
+
+
 @dataclass(frozen=True, slots=True)
 class Contents:
     """What a node holds: all of it, and what of it is spoken of because the filters take it."""

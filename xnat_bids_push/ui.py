@@ -408,6 +408,7 @@ _ALL_WELL = {
     "verify --receipt": "All that the receipt has is there: {what} in project {project} of {place}.",
     "pull": "Everything is here: {what} from project {project}, each checked against the server's digest.",
     "remove": "Removed from project {project} what is listed above.",
+    "remove --receipt": "Removed from project {project} what is listed above.",
 }
 
 _NOT_WELL = {
@@ -417,6 +418,7 @@ _NOT_WELL = {
     "verify --receipt": "The archive has not all that the receipt has",
     "pull": "Not everything could be brought back",
     "remove": "Not everything was removed",
+    "remove --receipt": "Not everything that the push sent was removed",
 }
 
 
