@@ -8,6 +8,7 @@ import re
 import subprocess
 import tracemalloc
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -19,22 +20,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from tests.conftest import Connect
+from tests.conftest import Connect, People
 from tests.faults import Fault, wire
 from tests.trees import ODD_NAMES, TEMPTING
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.choosing import Choice
 from xnat_bids_push.connecting import connect
 from xnat_bids_push.dataset import Dataset, Selection, read
+from xnat_bids_push.depositing import deposit
 from xnat_bids_push.errors import ConfigError, XnatBidsError
 from xnat_bids_push.keeping import Asked, Keeper
-from xnat_bids_push.model import Address, Finding, Issue, LeftOut, Node, Outcome, Severity, State
+from xnat_bids_push.model import Address, FillResource, Finding, Issue, LeftOut, Node, Outcome, Severity, State
 from xnat_bids_push.policies import CAREFUL, Existing, Policy
-from xnat_bids_push.pushing import left_out, push, survey
+from xnat_bids_push.pulling import pull
+from xnat_bids_push.pushing import left_out, push, survey, verify
 from xnat_bids_push.receipt import Receipt, Status, open_receipt
+from xnat_bids_push.removing import plan_removal, remove
 from xnat_bids_push.report import Report
-from xnat_bids_push.server import LocalServer
+from xnat_bids_push.server import Behaviour, LocalServer
 from xnat_bids_push.showing import PARTICIPANTS, write_page
+from xnat_bids_push.table import default_table
 
 SCHEMA = json.loads(resources.files("xnat_bids_push").joinpath("receipt.schema.json").read_text("utf-8"))
 IMAGE = "sub-01/anat/sub-01_T1w.nii.gz"
@@ -410,3 +415,81 @@ def test_a_page_can_be_made_anew_from_a_receipt(small_root: Path, open_project: 
     receipt: Receipt = open_receipt(path)
     write_page(again, receipt)
     assert again.getvalue() == path.with_suffix(".html").read_text("utf-8")
+
+
+# ------------------------------------------------------------------ the copy in the archive
+
+
+def deposited(archive: Archive) -> set[str]:
+    files = archive.node_holding(Node()).files
+    return {one.name for one in files if one.resource == default_table().receipts}
+
+
+def test_a_copy_goes_into_the_project_and_is_no_file_of_the_dataset(
+    small_root: Path, open_project: Connect, tmp_path: Path
+) -> None:
+    with open_project() as archive:
+        path = pushed(small_root, archive, tmp_path / "k")
+        assert deposit(path, archive, default_table()) == ""
+        assert deposited(archive) == {path.name, path.with_suffix(".md5").name}
+        dataset = read(small_root)
+        assert verify(dataset, archive).ok
+        assert verify(dataset, archive, deep=True).ok
+        assert statuses(pushed(small_root, archive, tmp_path / "k", policy=Policy(delete=True))).keys() == (
+            statuses(path).keys()
+        )
+        assert pull(archive, tmp_path / "out").ok
+        assert remove(list(plan_removal(dataset, archive)), archive).ok
+        assert deposited(archive) == {path.name, path.with_suffix(".md5").name}
+    assert not list((tmp_path / "out").rglob("*_T0*"))
+    assert read(tmp_path / "out").subjects == dataset.subjects
+
+
+def test_a_member_gets_none_and_no_failure(
+    small_root: Path, open_project: Connect, server: LocalServer, project: str, people: People, tmp_path: Path
+) -> None:
+    with open_project() as archive:
+        pushed(small_root, archive, tmp_path / "k")
+    people.add("rita", project, "Members")
+    with connect(server.url, project=project, user="rita", password=people.password) as archive:
+        path = pushed(small_root, archive, tmp_path / "k")
+        assert "only an owner" in deposit(path, archive, default_table())
+        assert deposited(archive) == set()
+
+
+def test_a_receipt_that_another_push_made_the_server_lose_is_sent_again(
+    small_root: Path, open_project: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_project() as archive:
+        path = pushed(small_root, archive, tmp_path / "k")
+        original, calls = archive.fill_resource, []
+
+        def lossy(step: FillResource, **options: object) -> tuple[str, ...]:
+            calls.append(step.replace)
+            return original(step, **options) if len(calls) > 2 else ()  # type: ignore[arg-type]
+
+        monkeypatch.setattr(archive, "fill_resource", lossy)
+        assert deposit(path, archive, default_table(), pause=0) == ""
+        assert calls == [False, True, True]
+        monkeypatch.setattr(archive, "fill_resource", lambda *_, **__: ())
+        other = path.rename(path.with_stem("other"))
+        path.with_suffix(".md5").rename(other.with_suffix(".md5"))
+        assert "does not list it" in deposit(other, archive, default_table(), pause=0)
+
+
+def test_pushes_at_once_lose_no_receipt(small_root: Path, tmp_path: Path) -> None:
+    """In this archive, all but the first of the requests that meet in one catalog fail, and leave files unlisted."""
+    with LocalServer(tmp_path / "site", behaviour=Behaviour(catalog_conflicts="overlapping")) as server:
+
+        def once(number: int) -> Path:
+            login = {"user": server.user, "password": server.password}
+            with connect(server.url, project="P", create_project=True, **login) as archive:
+                path = pushed(small_root, archive, tmp_path / "k")
+                assert deposit(path, archive, default_table(), pause=0.05) == "", number
+                return path
+
+        once(0)
+        with ThreadPoolExecutor(3) as workers:
+            paths = list(workers.map(once, range(3)))
+        with connect(server.url, project="P", user=server.user, password=server.password) as archive:
+            assert {path.name for path in paths} <= deposited(archive)

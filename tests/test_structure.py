@@ -56,7 +56,7 @@ LAYERS = (
         "receipt",
         "showing",
     },
-    {"rereading", "connecting", "describing", "running", "pushing", "serving", "keeping"},
+    {"rereading", "connecting", "describing", "running", "pushing", "serving", "keeping", "depositing"},
     {"rechecking", "pulling", "removing", "undoing", "explaining", "examining"},
     {"cli", "options", "pytest_plugin", "ui"},
 )

@@ -165,6 +165,7 @@ def push(
         )
         if keeper is not None:
             keeper.finish(report, pushing.left_out(dataset, found))
+            _deposit(screen, keeper, dataset, opened)
     _finish(screen, report, "push", settings, keeper)
 
 
@@ -172,6 +173,15 @@ def _keeper(kept: Kept, dataset: Dataset, archive: Opened, asked: Asked) -> Abst
     from xnat_bids_push.keeping import Keeper
 
     return nullcontext() if kept.no_receipt else Keeper(dataset, archive, folder=kept.receipts, asked=asked)
+
+
+def _deposit(screen: Screen, keeper: Keeper, dataset: Dataset, archive: Opened) -> None:
+    """Put a copy of the receipt into the archive, where the user may."""
+    from xnat_bids_push.depositing import deposit
+
+    words = deposit(keeper.path, archive, dataset.table) if keeper.path is not None else ""
+    if words:
+        screen.note(words)
 
 
 def _listener(screen: Screen, keeper: Keeper | None) -> OnOutcome:

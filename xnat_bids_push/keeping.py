@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -105,8 +106,10 @@ class Keeper:
         self._end(report, left_out)
 
     def _begin(self) -> None:
-        stem = f"{self._started:%Y%m%dT%H%M%SZ}_{re.sub('[^A-Za-z0-9_-]', '_', self._archive.project)}"
-        self._stem, self._rows = _first_free(self._folder, stem)
+        # Others may push into the project in this second, and all receipts come to one place in the archive.
+        project = re.sub("[^A-Za-z0-9_-]", "_", self._archive.project)
+        self._stem = self._folder / f"{self._started:%Y%m%dT%H%M%SZ}_{project}_{secrets.token_hex(3)}"
+        self._rows = _open(self._part("json"), "backslashreplace")
         self._sums = _open(self._part("md5"), "surrogateescape")
         write_head(self._rows, self._head)
 
@@ -209,18 +212,6 @@ def _usable(folder: Path, root: Path) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(f"{folder} cannot be written to: give another one by --receipts, or --no-receipt")
     return folder
-
-
-def _first_free(folder: Path, stem: str) -> tuple[Path, IO[str]]:
-    """A stem that no receipt has, and its file: two pushes may begin in the same second."""
-    number = 1
-    while True:
-        path = folder / (stem if number == 1 else f"{stem}_{number}")
-        number += 1
-        if path.with_name(f"{path.name}.json").exists():
-            continue
-        with suppress(FileExistsError):
-            return path, _open(path.with_name(f"{path.name}.json.part"), "backslashreplace")
 
 
 def _open(path: Path, errors: str) -> IO[str]:

@@ -55,7 +55,10 @@ def plan_removal(dataset: Dataset, archive: Archive, *, telling: Telling | None 
     for batch in batches(dataset):
         for parcel, plan, holding, spoken in run.compared(batch):
             if holding.id:
-                contents = Contents(tuple(holding.files), frozenset(spoken.files))
+                told = (
+                    one for one in spoken.files if one.resource != dataset.table.receipts
+                )  # those stay, unspoken of
+                contents = Contents(tuple(holding.files), frozenset(told))
                 yield replace(_node_removal(parcel, plan, contents, archive), folder=folder(parcel.node))
             if holding.id or parcel.node.subject not in others:  # an earlier removal may have ended before the subject
                 subjects.add(parcel.node.subject)

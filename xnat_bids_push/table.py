@@ -68,13 +68,14 @@ class Table:
     other: str
     manifest: str
     staging: str
+    receipts: str
     trees: Mapping[str, Tree]
     labels: Mapping[str, Mapping[str, str]]
     rules: Rules
 
     def resource_attributes(self, label: str) -> tuple[str, str]:
         """The format and the content that XNAT shows for a resource."""
-        row = self.labels.get(label.partition("_")[0], {})
+        row = self.labels.get(label) or self.labels.get(label.partition("_")[0], {})
         return row.get("format", label), row.get("content", "RAW")
 
     def session_type(self, modalities: Set[str]) -> str:
@@ -228,6 +229,7 @@ def _build(raw: Mapping[str, object]) -> Table:
         other=texts["resources"]["other"],
         manifest=texts["resources"]["manifest"],
         staging=texts["resources"]["staging"],
+        receipts=texts["resources"]["receipts"],
         trees={
             name: Tree(str(row["resource"]), bool(row.get("optional", False)), bool(row.get("parts", False)))
             for name, row in rows["trees"].items()
@@ -268,7 +270,7 @@ def _faults(table: Table) -> Iterable[str]:
         if not datatype.formats:
             yield f"[datatypes] {datatype.name}: there is no such table of formats, or it is empty"
         for label in datatype.formats.values():
-            if label in {table.sidecar, table.companion, table.manifest, table.staging}:
+            if label in {table.sidecar, table.companion, table.manifest, table.staging, table.receipts}:
                 yield f"[formats]: {label!r} is the resource of something else"
     for modality in table.modalities:
         if re.fullmatch(r"[A-Z]+", modality) is None:
@@ -280,13 +282,14 @@ def _faults(table: Table) -> Iterable[str]:
             yield f"[combinations] {name}: a combination is of two modalities or more"
     labels = [tree.resource for tree in table.trees.values()]
     labels += [label for datatype in table.datatypes.values() for label in datatype.formats.values()]
-    labels += [table.sidecar, table.companion, table.other, table.manifest, table.staging]
+    labels += [table.sidecar, table.companion, table.other, table.manifest, table.staging, table.receipts]
     for label in labels:
         if RESOURCE_LABEL.fullmatch(label) is None:
             yield f"{label!r}: a resource's label starts with a letter and holds letters, digits, _ and - only"
     for name in (name for name, tree in table.trees.items() if tree.optional and name not in _ASKED_FOR):
         yield f"[trees] {name}: only {' and '.join(_ASKED_FOR)} can be optional: no option asks for others"
-    taken = [tree.resource for tree in table.trees.values()] + [table.other, table.manifest, table.staging]
+    taken = [tree.resource for tree in table.trees.values()]
+    taken += [table.other, table.manifest, table.staging, table.receipts]
     if len(set(taken)) < len(taken):
         yield "[trees]: two folders, or a folder and [resources], share a resource"
     for tree in table.trees.values():
