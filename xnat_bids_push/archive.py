@@ -87,6 +87,11 @@ class Archive:
         """The login."""
         return self._session.credentials.user
 
+    @property
+    def survived(self) -> Mapping[str, int]:
+        """Reads that failed and may have been repeated, and logins that were renewed: how many, by their causes."""
+        return self._session.survived
+
     def listen(self, say: Callable[[str], None]) -> None:
         """Tell somebody, in lines for people, when the server is in distress, and what is done about it."""
         self._session.gate.say = say

@@ -11,6 +11,7 @@ import random
 import re
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -111,6 +112,8 @@ class Session:
         self._patience = credentials.patience
         self.gate = Gate()
         self._lock = threading.Lock()
+        self.survived: Counter[str] = Counter()
+        """Reads that failed and may have been repeated, by their causes; and logins that were renewed."""
         self._xnat = _log_in(credentials, connections)
 
     def close(self) -> None:
@@ -135,7 +138,11 @@ class Session:
 
     @stamina.retry(on=_worth_repeating, attempts=5, wait_initial=0.5, wait_max=30.0, timeout=600.0)
     def _read(self, path: str, query: dict[str, str], understand: Callable[[requests.Response], _Told]) -> _Told:
-        answer = self._request("GET", path, query)
+        try:
+            answer = self._request("GET", path, query)
+        except Unavailable as error:
+            self.survived[error.cause] += 1
+            raise
         try:
             return understand(answer)
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -223,6 +230,7 @@ class Session:
         with self._lock:
             if self._xnat is expired:
                 self._xnat = _log_in(self.credentials, self._connections)
+                self.survived["the login had expired, and was renewed"] += 1
 
 
 def _ask(

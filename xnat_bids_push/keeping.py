@@ -165,11 +165,12 @@ class Keeper:
         tail: dict[str, object] = {"ended": _written(_now()), "complete": report is not None, "error": error}
         tail |= {"ok": report is not None and report.ok, "places_looked_at": self._places, "totals": totals}
         report = report or Report(self._archive.server, self._archive.project)
+        survived = report.survived + Counter(self._archive.survived)
         told = report.issues[: len(report.issues) - len(report.unset)]
         return tail | {
             "unchosen": {"participants": report.unchosen.subjects, "files": report.unchosen.files},
             "sent_bytes": report.sent_bytes,
-            "survived": [{"what": what, "times": times} for what, times in sorted(report.survived.items())],
+            "survived": [{"what": what, "times": times} for what, times in sorted(survived.items())],
             "stopped": report.stopped,
             "privacy": dict(report.privacy),
             "fields_not_set": [_issue(one) for one in report.unset],
