@@ -99,7 +99,7 @@ types: $(VENV)/.dev  ## strict types (mypy)
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev  ## the tests alone, with branch coverage
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term
 
 validate: $(VENV)/.dev  ## the sample, and the real scans of ../shared if they are there, by the official BIDS validator
 	$(BIN)/python -m tools.validate $(SAMPLE) ../shared/real-bids
