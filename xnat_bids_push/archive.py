@@ -47,6 +47,8 @@ LISTED_AT_ONCE = 100
 
 _LIST_LENGTH = 1200
 
+_QUERY_LENGTH = 6000
+"""Characters of a query: XNAT's servlet container refuses requests from 8 KB on."""
 
 _Told = TypeVar("_Told")
 
@@ -181,7 +183,9 @@ class Archive:
     def holdings(self, experiments: Iterable[Experiment]) -> dict[str, Holding]:
         """What the server has in experiments, by label: one request for up to 100 of them."""
         found: dict[str, Holding] = {}
-        for batch in _batches(list(experiments)):
+        known = {one.id: one for one in experiments}
+        for portion in _portions(known, _LIST_LENGTH, LISTED_AT_ONCE):
+            batch = [known[identifier] for identifier in portion]
             nodes = {one.id: Node(one.subject, one.label) for one in batch}
             found |= {one.label: Holding(nodes[one.id], one.id, one.xsi_type) for one in batch}
             for stored in self._files(f"/data/experiments/{','.join(nodes)}/files", nodes, all="true"):
@@ -327,13 +331,14 @@ class Archive:
         return {"format": kind, "content": content}
 
     def compute_digests(self, paths: Iterable[str]) -> None:
-        """Make the server read its files and compute their digests; one request for many objects.
+        """Make the server read its files and compute their digests; one request for a hundred objects or so.
 
         Args:
             paths: of experiments or resources, as `experiment_path` and `resource_path` give them.
         """
-        resources = "&".join(f"resource={quote(path, safe='/')}" for path in paths)
-        self._session.post(f"/data/services/refresh/catalog?{resources}&options=checksum,populateStats", {})
+        for some in _portions([f"resource={quote(path, safe='/')}" for path in paths], _QUERY_LENGTH):
+            query = "&".join(some)
+            self._session.post(f"/data/services/refresh/catalog?{query}&options=checksum,populateStats", {})
 
     @staticmethod
     def experiment_path(identifier: str) -> str:
@@ -481,17 +486,22 @@ _TEXT = {"parameters/addParam": "addField", "fields/field": "field"}
 """What XNAT calls the text of an element that has a name, too."""
 
 
-def _batches(experiments: list[Experiment]) -> Iterator[list[Experiment]]:
-    batch: list[Experiment] = []
-    length = 0
-    for experiment in experiments:
-        if batch and (len(batch) == LISTED_AT_ONCE or length + len(experiment.id) + 1 > _LIST_LENGTH):
-            yield batch
-            batch, length = [], 0
-        batch.append(experiment)
-        length += len(experiment.id) + 1
-    if batch:
-        yield batch
+def _portions(words: Iterable[str], length: int, number: int = sys.maxsize) -> Iterator[list[str]]:
+    """Words in order, so many at a time that they and what parts them are no longer than that.
+
+    >>> list(_portions(["aa", "b", "cc"], 5))
+    [['aa', 'b'], ['cc']]
+    """
+    portion: list[str] = []
+    room = length
+    for word in words:
+        if portion and (len(word) + 1 > room or len(portion) == number):
+            yield portion
+            portion, room = [], length
+        portion.append(word)
+        room -= len(word) + 1
+    if portion:
+        yield portion
 
 
 _FILE_URI = re.compile(

@@ -6,11 +6,11 @@ a batch of nodes at a time, so that memory does not grow with the number of sess
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from xnat_bids_push.annex import get_content, get_subdataset
-from xnat_bids_push.archive import Archive
+from xnat_bids_push.archive import LISTED_AT_ONCE, Archive
 from xnat_bids_push.choosing import Chosen, choose, nothing_taken
 from xnat_bids_push.dataset import Dataset
 from xnat_bids_push.errors import ConfigError, DatasetError
@@ -43,8 +43,8 @@ from xnat_bids_push.running import OnBytes, Run
 from xnat_bids_push.table import Table, default_table
 from xnat_bids_push.validating import lies_in, validate
 
-BATCH = 50
-"""Nodes that are planned, sent and proven together."""
+BATCH = LISTED_AT_ONCE
+"""Experiments that are planned, sent and proven together: so many fit into one listing."""
 
 LOOKED_INTO = 10
 """How many experiments with the labels of another push are looked into, to see whether they are of one."""
@@ -438,17 +438,24 @@ def _changes(report: Report, found: Survey) -> Iterator[Outcome]:
 
 
 def batches(dataset: Dataset, *, subjects: bool = False, omitted: Omitted | None = None) -> Iterator[list[Parcel]]:
-    """All parcels of a dataset, some at a time; with `subjects`, one for each subject, even without files."""
+    """All parcels of a dataset, those of some subjects at a time; with `subjects`, one for each, even without files.
+
+    A subject's parcels stay together, so that batches have nothing in common: they may be settled side by side.
+    """
     batch: list[Parcel] = []
     for _, chosen in placements(dataset):
         parcels = [parcel for parcel in chosen.parcels if omitted is None or not omitted.has(parcel)]
-        batch += parcels
         if subjects:
             there = {parcel.node for parcel in parcels}
             nodes = {Node(parcel.node.subject) for parcel in parcels if parcel.node.subject}
-            batch += [Parcel(node, "", (), ()) for node in sorted(nodes - there)]
-        while len(batch) >= BATCH:
-            yield batch[:BATCH]
-            batch = batch[BATCH:]
+            parcels += [Parcel(node, "", (), ()) for node in sorted(nodes - there)]
+        if batch and _is_too_much([*batch, *parcels]):
+            yield batch
+            batch = []
+        batch += parcels
     if batch:
         yield batch
+
+
+def _is_too_much(parcels: Sequence[Parcel]) -> bool:
+    return len(parcels) > 2 * BATCH or sum(bool(parcel.node.experiment) for parcel in parcels) > BATCH

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from xnat_bids_push.archive import Archive
+from xnat_bids_push.archive import LISTED_AT_ONCE, Archive
 from xnat_bids_push.errors import ArchiveError, ConfigError, Distressed, Rejected, Unavailable
 from xnat_bids_push.model import Experiment, Finding, Holding, Node, Outcome, State
 from xnat_bids_push.receipt import Entry, Place, Receipt
 from xnat_bids_push.report import Report
 from xnat_bids_push.rereading import reread, unproven
 
-BATCH = 50
+BATCH = LISTED_AT_ONCE
 """Places that are looked at together."""
 
 
