@@ -39,7 +39,7 @@ FOLLOWED = [
     "reference/api.md",
     "reference/exit-codes.md",
 ]
-PAGES = ["tutorial.md", "howto/real-xnat.md", "howto/check.md", "howto/datalad.md", *FOLLOWED]
+PAGES = ["tutorial.md", "howto/real-xnat.md", "howto/check.md", "howto/cluster.md", "howto/datalad.md", *FOLLOWED]
 
 PASSWORD = "the-password"
 EXAMPLE = "https://xnat.example.org"
@@ -240,6 +240,25 @@ def test_a_server_is_examined_as_the_page_shows(home: Path, stock_xnat: LocalSer
     reader = Reader(home, home, ((EXAMPLE, stock_xnat.url),))
     reader.follow(f"```console\n$ bids2xnat study STUDY --server {EXAMPLE} --create-project\n…\n```\n")
     reader.follow(_read("howto/check.md"))
+
+
+SBATCH = r"""for script; do :; done
+count=$(sed -n 's/^#SBATCH --array=1-\([0-9]*\).*/\1/p' "$script")
+for task in $(seq "$count"); do
+  SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_COUNT=$count bash "$script" > "push-$task.log" 2>&1 & tasks="$tasks $!"
+done
+echo "Submitted batch job 1"
+for task in $tasks; do wait "$task" || exit 1; done"""
+"""What Slurm does with an array, on this machine."""
+
+
+def test_a_cluster_is_used_as_the_page_shows(home: Path, stock_xnat: LocalServer) -> None:
+    generate_many(home / "study", subjects=3)
+    (home / ".netrc").write_text(f"machine {stock_xnat.url.removeprefix('http://')} login alice password {PASSWORD}\n")
+    _write_program(home / ".shell/sbatch", SBATCH)
+
+    reader = Reader(home, home, ((EXAMPLE, stock_xnat.url),))
+    reader.follow(_read("howto/cluster.md"))
 
 
 def test_every_page_with_commands_is_followed() -> None:

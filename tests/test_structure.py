@@ -36,6 +36,7 @@ LAYERS = (
         "planfile",
         "doctor",
         "identifying",
+        "shares",
     },
     {
         "ignoring",

@@ -555,7 +555,7 @@ def open_archive(credentials: Credentials, project: str, *, create: bool = False
         if not found and pretend:
             return EmptyProject(session, project)
         if not found and create:
-            session.put(_project_path(project), {"accessibility": "private"}, refusal="XNAT refused this project")
+            found = _create_project(session, project)
         elif not found:
             advice = "check its ID, or create it with --create-project"
             raise Rejected(f"there is no project {project}, or you may not see it: {advice}", status=404)
@@ -563,6 +563,18 @@ def open_archive(credentials: Credentials, project: str, *, create: bool = False
     except ArchiveError:
         session.close()
         raise
+
+
+def _create_project(session: Session, project: str) -> str:
+    """Create a project; its ID. Another push may be faster, and then nothing is wrong."""
+    try:
+        session.put(_project_path(project), {"accessibility": "private"}, refusal="XNAT refused this project")
+    except (Rejected, AccessDenied, Unavailable):
+        found = _find_project(session, project)
+        if not found:
+            raise
+        return found
+    return project
 
 
 def _project_path(project: str) -> str:

@@ -606,9 +606,17 @@ def _read(
     root: Path, what: What, which: Which, placing: Placing, sessions: Sessions, *, strict: bool = False
 ) -> Dataset:
     from xnat_bids_push.dataset import Selection, read
+    from xnat_bids_push.shares import WHOLE, Shard
 
     names = tuple(name for text in what.derivatives or () for name in text.split(",") if name)
-    selection = Selection(names, what.sourcedata, _choice(which), what.materialise_sidecars, what.skip_missing_content)
+    selection = Selection(
+        names,
+        what.sourcedata,
+        _choice(which),
+        what.materialise_sidecars,
+        what.skip_missing_content,
+        Shard.read(what.shard) if what.shard else WHOLE,
+    )
     table = _table(placing, sessions)
     return read(root, selection=selection, table=table, validate=strict)
 

@@ -40,6 +40,7 @@ from xnat_bids_push.ignoring import Ignores, ignore_nothing, read_ignores
 from xnat_bids_push.mapping import DESCRIPTION, Spot, spot
 from xnat_bids_push.model import BidsFile, Issue, LeftOut, Mark, MarkKind, Md5, Part, Severity
 from xnat_bids_push.names import is_session, is_subject, parse_name, to_label
+from xnat_bids_push.shares import WHOLE, Share
 from xnat_bids_push.table import Table, default_table
 
 CHUNK = 1 << 20
@@ -72,6 +73,7 @@ class Selection:
         choice: which recordings are taken of that; all by default.
         materialise: whether scans that inherit all their metadata get a sidecar, which XNAT's BIDS tools want.
         skip_missing_content: whether files that git-annex has elsewhere are left out; else they are errors.
+        share: whose files are read, where several runs push one dataset.
     """
 
     derivatives: tuple[str, ...] = ()
@@ -79,6 +81,7 @@ class Selection:
     choice: Choice = EVERYTHING
     materialise: bool = False
     skip_missing_content: bool = False
+    share: Share = WHOLE
 
     def takes(self, tree: str) -> bool:
         """Whether an optional folder of the root is read at all."""
@@ -103,6 +106,7 @@ class Dataset:
         materialise: whether scans that inherit all their metadata get a sidecar.
         skip_missing_content: whether files that git-annex has elsewhere are left out.
         ignores: tells what ``.bidsignore`` declares to be no BIDS.
+        share: whose files are spoken of.
     """
 
     root: Path
@@ -115,11 +119,16 @@ class Dataset:
     materialise: bool = False
     skip_missing_content: bool = False
     ignores: Ignores = ignore_nothing
+    share: Share = WHOLE
 
     @property
     def subjects(self) -> tuple[str, ...]:
         """The names of the folders of all subjects of which anything can be taken, sorted."""
-        return tuple(filter(self.choice.may_take_subject, self.folders))
+        return tuple(filter(self.choice.may_take_subject, filter(self.share.has, self.folders)))
+
+    def may_take(self, path: str) -> bool:
+        """Whether what lies at a root-relative path can be taken."""
+        return self.share.has(spot(path, self.table).subject) and self.choice.may_take(path, self.table)
 
     def part(self, subject: str) -> Part:
         """Read the files of one subject, or with "" those of no subject."""
@@ -136,7 +145,8 @@ class Dataset:
 
     def parts(self) -> Iterator[Part]:
         """Every part: first that of no subject, then subject by subject. Only one is in memory at a time."""
-        yield self.part("")
+        if self.share.has(""):
+            yield self.part("")
         for subject in self.subjects:
             yield self.part(subject)
 
@@ -186,6 +196,7 @@ def read(
         selection.materialise,
         selection.skip_missing_content,
         ignores,
+        selection.share,
     )
 
 

@@ -65,6 +65,14 @@ class What:
     skip_missing_content: Annotated[
         bool, typer.Option("--skip-missing-content", help="Leave out files whose content git-annex has elsewhere.")
     ] = False
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="K/N",
+            help="Take one of N shares of the participants, as in 3/20; the project's own files are in the first.",
+            show_default=False,
+        ),
+    ] = ""
 
 
 @dataclass(frozen=True, slots=True)

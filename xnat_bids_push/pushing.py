@@ -40,6 +40,7 @@ from xnat_bids_push.preflight import Skip, Wanted, omitted, some, type_faults
 from xnat_bids_push.privacy import look_into
 from xnat_bids_push.report import Missing, Omitted, Report, Unchosen, count
 from xnat_bids_push.running import OnBytes, Run
+from xnat_bids_push.shares import WHOLE
 from xnat_bids_push.table import Table, default_table
 from xnat_bids_push.validating import lies_in, validate
 
@@ -95,7 +96,7 @@ def survey(dataset: Dataset, validation: Validation = Validation.OFF, *, guard: 
     recordings: set[tuple[str, str]] = set()
     for part, chosen in placements(dataset):
         files = [one.file for parcel in chosen.parcels for one in parcel.files if one.origin is Origin.DATASET]
-        found.issues += [issue for issue in part.issues if dataset.choice.may_take(issue.path, dataset.table)]
+        found.issues += [issue for issue in part.issues if dataset.may_take(issue.path)]
         found.issues += chosen.issues
         found.left_out += part.left_out
         _note_missing(found, part, chosen, dataset)
@@ -116,12 +117,15 @@ def survey(dataset: Dataset, validation: Validation = Validation.OFF, *, guard: 
                 found.wanted.setdefault(parcel.xsi_type, Wanted()).add(parcel, name)
             elif parcel.node == Node():
                 found.project_files = len(parcel.files)
-    if not deep and not dataset.folders:
+    if not deep and not dataset.folders and dataset.share.has(""):
         reason = "the dataset is empty: it has no folder sub-*, and no file in any other folder"
         found.issues.append(Issue(Severity.ERROR, str(dataset.root), reason))
     if dataset.choice and not taken and not found.errors:
-        found.issues.append(Issue(Severity.ERROR, "", nothing_taken(dataset.choice, recordings)))
-    found.unchosen = Unchosen(len(dataset.folders) - len(dataset.subjects), unchosen, dataset.choice.options)
+        # Of what others push, the filters may take something.
+        severity = Severity.ERROR if dataset.share == WHOLE else Severity.WARNING
+        found.issues.append(Issue(severity, "", nothing_taken(dataset.choice, recordings)))
+    options = ", ".join(filter(None, (dataset.choice.options, dataset.share.option)))
+    found.unchosen = Unchosen(len(dataset.folders) - len(dataset.subjects), unchosen, options)
     found.issues += (one for one in found.privacy.issues(guard.privacy) if one.severity is Severity.ERROR)
     found.issues += validate(dataset.root, validation, concerns=_pushed(dataset, found))
     found.issues.sort(key=lambda issue: (issue.severity, issue.path))
@@ -130,7 +134,7 @@ def survey(dataset: Dataset, validation: Validation = Validation.OFF, *, guard: 
 
 def _note_missing(found: Survey, part: Part, chosen: Chosen, dataset: Dataset) -> None:
     """What is not here is an error that names the command to get it; or is counted, if that was asked for."""
-    folders = [path for path in part.uninstalled if dataset.choice.may_take(path, dataset.table)]
+    folders = [path for path in part.uninstalled if dataset.may_take(path)]
     if dataset.skip_missing_content:
         for path in (*chosen.absent, *folders):
             found.missing.add(path)
@@ -150,7 +154,7 @@ def _pushed(dataset: Dataset, found: Survey) -> Callable[[str], bool]:
     def pushed(path: str) -> bool:
         here = dataset.root / path
         skipped = here.is_symlink() and not here.exists()  # its content is elsewhere
-        return not (skipped or lies_in(path, passed_over)) and dataset.choice.may_take(path, dataset.table)
+        return not (skipped or lies_in(path, passed_over)) and dataset.may_take(path)
 
     return pushed
 

@@ -1,0 +1,83 @@
+"""Shares of a dataset: whose files a run speaks of, where several runs push one dataset. Pure.
+
+Subjects stay whole, so that each is created, filled and cleared by one run alone, whatever the others do meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Set
+from dataclasses import dataclass
+
+from xnat_bids_push.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of several shares of about the same size, by number. Which one a subject is in depends on its name alone.
+
+    What is no subject's is in the first.
+
+    Args:
+        number: from 1 on, as Slurm numbers the tasks of a job array.
+        of: how many there are.
+    """
+
+    number: int = 1
+    of: int = 1
+
+    @classmethod
+    def read(cls, text: str) -> Shard:
+        """A shard as the command line names it.
+
+        Raises:
+            ConfigError: there is no such shard.
+
+        >>> Shard.read("3/20")
+        Shard(number=3, of=20)
+        """
+        match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+        number, of = map(int, match.groups()) if match else (0, 0)
+        if not 1 <= number <= of:
+            raise ConfigError(f"--shard {text}: it must be like 3/20, and go from 1/20 to 20/20")
+        return cls(number, of)
+
+    def has(self, subject: str) -> bool:
+        """Whether a subject, by its folder's name, is in it; "" stands for what is no subject's.
+
+        >>> [number for number in (1, 2, 3) if Shard(number, 3).has("sub-01")]
+        [2]
+        """
+        return _place(subject, self.of) == self.number - 1
+
+    @property
+    def option(self) -> str:
+        """The option that it was made of, for people."""
+        return "--shard" if self.of > 1 else ""
+
+
+def _place(subject: str, of: int) -> int:
+    if not subject:
+        return 0
+    digest = hashlib.blake2b(subject.encode(errors="surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest) % of
+
+
+WHOLE = Shard()
+"""The share that has everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """Some subjects, by the names of their folders."""
+
+    subjects: Set[str]
+    option = ""
+
+    def has(self, subject: str) -> bool:
+        """Whether a subject is in it; what is no subject's never is, unless "" is among them."""
+        return subject in self.subjects
+
+
+Share = Shard | Some
