@@ -59,7 +59,7 @@ LAYERS = (
     },
     {"rereading", "connecting", "describing", "running", "pushing", "serving", "keeping", "depositing"},
     {"rechecking", "pulling", "removing", "undoing", "explaining", "examining"},
-    {"cli", "options", "pytest_plugin", "ui"},
+    {"cli", "options", "progress", "pytest_plugin", "ui"},
 )
 """What a module may import lies in its own layer or in one before it."""
 
@@ -68,7 +68,7 @@ DOORS = {
     "requests": {"client", "transport"},
     "stamina": {"client"},
     "defusedxml": {"archive"},
-    "rich": {"ui"},
+    "rich": {"progress", "ui"},
     "typer": {"cli", "options"},
     "platformdirs": {"config"},
     "jsonschema": {"tailoring"},

@@ -136,7 +136,7 @@ def push(
     )
     with (
         open_settings(settings, project, access) as opened,
-        screen.running(found),
+        screen.running("Pushing", found) as tally,
         _keeper(kept, dataset, opened, asked) as keeper,
     ):
         opened.listen(screen.note)
@@ -161,7 +161,8 @@ def push(
             policy=policies.policy(),
             max_delete=policies.max_delete,
             on_outcome=_listener(screen, keeper),
-            on_bytes=screen.sent,
+            on_bytes=tally.add,
+            on_work=tally.work,
         )
         if keeper is not None:
             keeper.finish(report, pushing.left_out(dataset, found))
@@ -322,7 +323,7 @@ def verify(
     dataset = _read(root, what, which, placing, sessions)
     found = pushing.healthy(dataset)
     settings = _settings(screen, where, root)
-    with open_settings(settings, project) as opened:
+    with open_settings(settings, project) as opened, screen.running("Comparing", found):
         opened.listen(screen.note)
         report = pushing.verify(dataset, opened, found=found, skip=_skip(allowed), deep=deep, on_outcome=screen.outcome)
     _finish(screen, report, "verify --deep" if deep else "verify", settings)
@@ -385,7 +386,7 @@ def pull(
     screen = _screen(output)
     choice, table = _choice(which), _table(placing)
     settings = _settings(screen, where)
-    with open_settings(settings, project) as opened:
+    with open_settings(settings, project) as opened, screen.running("Fetching"):
         opened.listen(screen.note)
         report = pulling.pull(opened, out, table=table, choice=choice, on_outcome=screen.outcome)
     _finish(screen, report, "pull", settings)

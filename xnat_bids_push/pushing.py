@@ -39,7 +39,7 @@ from xnat_bids_push.policies import CAREFUL, Policy
 from xnat_bids_push.preflight import Skip, Wanted, omitted, some, type_faults
 from xnat_bids_push.privacy import look_into
 from xnat_bids_push.report import Missing, Omitted, Report, Unchosen, count
-from xnat_bids_push.running import OnBytes, Run
+from xnat_bids_push.running import OnBytes, OnWork, Run
 from xnat_bids_push.shares import WHOLE
 from xnat_bids_push.table import Table, default_table
 from xnat_bids_push.validating import lies_in, validate
@@ -71,6 +71,7 @@ class Survey:
     wanted: dict[str, Wanted] = field(default_factory=dict)
     portions: set[Portion] = field(default_factory=set)
     subjects: int = 0
+    sessions: int = 0
     files: int = 0
     size: int = 0
     unchosen: Unchosen = field(default_factory=Unchosen)
@@ -101,6 +102,7 @@ def survey(dataset: Dataset, validation: Validation = Validation.OFF, *, guard: 
         found.left_out += part.left_out
         _note_missing(found, part, chosen, dataset)
         found.subjects += bool(part.subject)
+        found.sessions += sum(bool(parcel.node.experiment) for parcel in chosen.parcels)
         found.files += len(files)
         found.size += sum(file.size for file in files)
         if guard.privacy is not Privacy.OFF:
@@ -290,6 +292,7 @@ def push(
     max_delete: int = MAX_DELETE,
     on_outcome: OnOutcome | None = None,
     on_bytes: OnBytes | None = None,
+    on_work: OnWork | None = None,
     pause: float = 1.0,
     large: int = LARGE,
 ) -> Report:
@@ -313,6 +316,7 @@ def push(
         max_delete: how many files the policy may delete at most; if they are more, nothing is done at all.
         on_outcome: told of each node when it is settled or given up.
         on_bytes: told, from several threads, how many bytes of the dataset went out.
+        on_work: told, by each thread, which node it begins with, and None when it has done what it can there.
         pause: seconds before a failed round is tried again, doubled each time.
         large: the size in bytes from which on a file travels by itself.
 
@@ -331,6 +335,7 @@ def push(
         update_fields=update_fields,
         policy=policy,
         on_bytes=on_bytes,
+        on_work=on_work,
         pause=pause,
         large=large,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as made_of
 
@@ -23,6 +23,7 @@ from xnat_bids_push.model import (
     Origin,
     Outcome,
     Parcel,
+    Scan,
     SendFile,
     SetFields,
     State,
@@ -355,6 +356,31 @@ def step_fields(step: Step) -> tuple[Field, ...]:
             return fields
         case FillResource() | SendFile() | Deletion():
             return ()
+
+
+def new_scans(plan: NodePlan) -> tuple[Scan, ...]:
+    """The scans that a plan makes."""
+    made = (one for one in plan.steps if isinstance(one, ImportSession | CreateScans))
+    return tuple(scan for one in made for scan in (one.parcel.scans if isinstance(one, ImportSession) else one.scans))
+
+
+def new_subjects(plan: NodePlan) -> frozenset[str]:
+    """The subjects that a plan makes, if no other one has made them before: each plan of a subject names it."""
+    return frozenset(step.label for step in plan.steps if isinstance(step, CreateSubject))
+
+
+def scan_words(scans: Sequence[Scan], *, most: int = 4) -> str:
+    """Scans in a few words: how many, and of which types.
+
+    >>> scan_words([Scan(name, "", name.partition("_")[2], "") for name in ("1_T1w", "2_bold", "3_bold")])
+    '3 scans (T1w, 2 bold)'
+    >>> scan_words([Scan("1_meg", "", "meg", ""), Scan("2_meg", "", "meg", "")])
+    '2 scans (meg)'
+    """
+    types = Counter(scan.type for scan in scans)
+    named = [f"{number} {kind}" if 1 < number < len(scans) else kind for kind, number in list(types.items())[:most]]
+    more = ["…"] if len(types) > most else []
+    return f"{count(len(scans), 'scan')} ({', '.join(named + more)})"
 
 
 def explanation_json(one: Explanation, uri: str) -> dict[str, object]:

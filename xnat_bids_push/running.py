@@ -59,6 +59,7 @@ _MOST_KINDS = 100
 """Kinds of errors that are counted."""
 
 OnBytes = Callable[[int], None]
+OnWork = Callable[[Node | None], None]
 
 
 class _Stopped(Exception):
@@ -78,6 +79,7 @@ class Run:
         update_fields: bool = False,
         policy: Policy = CAREFUL,
         on_bytes: OnBytes | None = None,
+        on_work: OnWork | None = None,
         pause: float = 1.0,
         large: int = LARGE,
         deep: bool = False,
@@ -89,6 +91,7 @@ class Run:
         self._archive = archive
         self._jobs = jobs
         self._on_bytes = on_bytes
+        self._on_work = on_work or (lambda _: None)
         self._pause = pause
         self._large = large
         self._stop = threading.Event()
@@ -325,6 +328,7 @@ class Run:
 
     def _act_on(self, one: NodePlan, tally: Counter[str]) -> Exception | None:
         """The steps of one node; the error that ended them, if one did."""
+        self._on_work(one.node)
         try:
             for step in one.steps:
                 self._act(step, tally)
@@ -338,6 +342,8 @@ class Run:
             return error
         except _Stopped:
             return Unavailable("interrupted")
+        finally:
+            self._on_work(None)
         return None
 
     def _doubt_fields(self, one: NodePlan, error: Exception) -> None:

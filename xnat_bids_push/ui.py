@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from xnat_bids_push.doctor import Grade, Verdict
 from xnat_bids_push.errors import DatasetError
@@ -27,23 +31,25 @@ from xnat_bids_push.model import (
     Severity,
     State,
 )
+from xnat_bids_push.progress import Tally, drawn, duration, told
 from xnat_bids_push.report import (
     Report,
     count,
     explanation_json,
     human_size,
     kind_of,
+    new_scans,
+    new_subjects,
     outcome_json,
     plan_json,
     problem_lines,
     replaced,
+    scan_words,
     step_fields,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from rich.progress import Progress, TaskID
 
     from xnat_bids_push.archive import Archive
     from xnat_bids_push.identifying import Findings
@@ -71,10 +77,9 @@ class Screen:
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self._json, self._quiet = as_json, quiet
-        self._out = Console(highlight=False, soft_wrap=True)
-        self._err = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._progress: Progress | None = None
-        self._bytes: TaskID | None = None
+        self._out = Console(highlight=False)
+        self._err = Console(stderr=True, highlight=False)
+        self._tally = Tally()
         self._problems = 0
         self._fields_shown: deque[tuple[Field, ...]] = deque(maxlen=3)
 
@@ -83,12 +88,12 @@ class Screen:
     def say(self, text: str) -> None:
         """A line for people; programs get none."""
         if not (self._json or self._quiet):
-            self._out.print(escape(plain(text)))
+            _print(self._out, escape(plain(text)))
 
     def note(self, text: str) -> None:
         """A line beside the results, on stderr."""
         if not self._quiet:
-            self._err.print(escape(plain(text)))
+            _print(self._err, escape(plain(text)))
 
     def error(self, error: Exception) -> None:
         """Why a run ended; a dataset's issues come all at once."""
@@ -98,17 +103,17 @@ class Screen:
         if isinstance(error, DatasetError):
             self._issues(error.issues)
             number = count(len(error.issues), "problem")
-            self._err.print(f"[red]Nothing was written:[/] the dataset has {number}.")
+            _print(self._err, f"[red]Nothing was written:[/] the dataset has {number}.")
         else:
-            self._err.print(f"[red]error:[/] {escape(plain(str(error), lines=True))}")
+            _print(self._err, f"[red]error:[/] {escape(plain(str(error), lines=True))}")
 
     def _issues(self, issues: tuple[Issue, ...], *, most: int = 200) -> None:
         for issue in issues[:most]:
             colour = "red" if issue.severity is Severity.ERROR else "yellow"
             where = f"{issue.path}: " if issue.path else ""
-            self._err.print(f"[{colour}]{issue.severity}:[/] {escape(plain(where + issue.message))}")
+            _print(self._err, f"[{colour}]{issue.severity}:[/] {escape(plain(where + issue.message))}")
         if len(issues) > most:
-            self._err.print(f"… and {len(issues) - most} more")
+            _print(self._err, f"… and {len(issues) - most} more")
 
     # ---------------------------------------------------------------- what would leave
 
@@ -125,8 +130,13 @@ class Screen:
         """Show what a push would do, and what is left out of it; whether there is nothing to do."""
         settled, states, nodes, size = True, dict.fromkeys(State, 0), 0, 0
         replacing = deleting = 0
+        new: Counter[str] = Counter()
+        subjects: set[str] = set()
         for one in plans:
             nodes += 1
+            new["scan"] += len(new_scans(one))
+            new["session"] += any(isinstance(step, ImportSession) for step in one.steps)
+            subjects |= new_subjects(one)
             settled = settled and one.settled
             replacing += replaced(one)
             deleting += sum(step.files for step in one.steps if isinstance(step, Deletion))
@@ -147,13 +157,15 @@ class Screen:
             what = "has all that is taken of" if any(left_out) else "equals"
             self.say(f"Nothing to do: project {archive.project} {what} the dataset.")
         else:
-            self._plan_words(states, size, archive, replacing=replacing, deleting=deleting)
+            new["subject"] = len(subjects)
+            self._plan_words(states, size, archive, new=new, replacing=replacing, deleting=deleting)
         return settled
 
     def _plan_words(
-        self, states: dict[State, int], size: int, archive: Archive, *, replacing: int, deleting: int
+        self, states: dict[State, int], size: int, archive: Archive, *, new: Counter[str], replacing: int, deleting: int
     ) -> None:
-        words = [f"{count(states[State.MISSING], 'file')} to send ({human_size(size)})"]
+        words = [count(new[kind], f"new {kind}") for kind in ("subject", "session", "scan") if new[kind]]
+        words += [f"{count(states[State.MISSING], 'file')} to send ({human_size(size)})"]
         words += [f"{states[State.SAME]:,} there already"] if states[State.SAME] else []
         words += [f"{replacing:,} to be replaced"] if replacing else []
         differing = states[State.DIFFERS] - replacing
@@ -169,11 +181,12 @@ class Screen:
         missing = [finding for finding in one.findings if finding.state is State.MISSING]
         others = [finding for finding in one.findings if finding.state not in (State.SAME, State.MISSING)]
         new = any(isinstance(step, ImportSession | CreateSubject) for step in one.steps)
-        words = [f"{'new ' if new else ''}{kind_of(one.node)}"]
+        words = [f"{'new ' if new else ''}{kind_of(one.node)}"] if one.node.subject else []
+        words += [scan_words(scans)] if (scans := new_scans(one)) else []
         if missing:
             words += [count(len(missing), "file"), human_size(sum(finding.size for finding in missing))]
         fields = [field for step in one.steps for field in step_fields(step)]
-        if fields:
+        if fields and not missing:
             words.append(count(len(fields), "field"))
         sign = State.MISSING if missing or new else others[0].state if others else _FIELDS
         self.say(f"{sign} {one.node}  {', '.join(words)}" + (f": {one.obstacle}" if one.obstacle else ""))
@@ -198,34 +211,32 @@ class Screen:
             yield
 
     @contextmanager
-    def running(self, found: Survey | None) -> Iterator[None]:
-        """Show progress while a run goes on, if this is a terminal."""
-        if self._json or self._quiet or not self._err.is_terminal:
-            yield
-            return
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
+    def running(self, verb: str, found: Survey | None = None) -> Iterator[Tally]:
+        """Show how far a run is while it goes on: live in a terminal, else by a line now and then.
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=self._err, transient=True) as progress:
-            self._progress = progress
-            self._bytes = progress.add_task("sending", total=found.size if found else None)
-            yield
-        self._progress = None
+        Args:
+            verb: what is done, as in "Pushing".
+            found: how much there is to do, if that is known.
+        """
+        self._tally = Tally(found.sessions if found else None, found.size if found else None)
+        with ExitStack() as stack:
+            if self._json:
+                stack.enter_context(told(self._tally, self._progress_json))
+            elif not self._quiet and self._err.is_terminal:
+                stack.enter_context(drawn(self._tally, self._err, verb))
+            elif not self._quiet:
+                stack.enter_context(told(self._tally, self._progress_line))
+            yield self._tally
 
-    def sent(self, size: int) -> None:
-        """Bytes went out."""
-        if self._progress is not None and self._bytes is not None:
-            self._progress.advance(self._bytes, size)
+    def _progress_line(self, rate: float) -> None:
+        self.note(f"{datetime.now():%H:%M:%S}  {', '.join(self._tally.words(rate=rate))}")  # noqa: DTZ005  # the user's own time
+
+    def _progress_json(self, rate: float) -> None:
+        self._print_json({"event": "progress"} | self._tally.to_json(rate=rate))
 
     def outcome(self, outcome: Outcome) -> None:
         """A node is settled, or given up."""
+        self._tally.settle(outcome)
         if self._json:
             self._print_json({"event": "outcome"} | outcome_json(outcome))
         if outcome.done:
@@ -275,7 +286,8 @@ class Screen:
             self.say(words.replace("Everything is", "Everything else is", 1) if str(report.omitted) else words)
             if report.sent_files or verb == "push":
                 word = "Sent" if verb == "push" else "Fetched"
-                self.say(f"{word} {count(report.sent_files, 'file')} ({human_size(report.sent_bytes)}) this time.")
+                sent = f"{count(report.sent_files, 'file')} ({human_size(report.sent_bytes)})"
+                self.say(f"{word} {sent} this time, in {duration(self._tally.elapsed)}.")
         elif report.problems or report.stopped:
             self._causes(report)
             self.note(_not_well(report, verb))
@@ -315,13 +327,13 @@ class Screen:
         if self._json:
             self._print_json({"event": "explanation"} | explanation_json(one, uri))
             return
-        self._out.print(f"[bold]{escape(plain(one.path))}[/]")
+        _print(self._out, f"[bold]{escape(plain(one.path))}[/]")
         lines = [("rule", one.rule)]
         if one.address is not None:
             lines += [(kind, word) for kind, word in _places(one) if word]
             lines.append(("address", uri))
         for name, value in lines:
-            self._out.print(f"  {name:11}{escape(plain(value))}")
+            _print(self._out, f"  {name:11}{escape(plain(value))}")
         if one.scan:
             self._fields("scan's fields", one.scan.fields)
         if one.address:
@@ -332,14 +344,14 @@ class Screen:
         if not fields:
             return
         if fields in self._fields_shown:
-            self._out.print(f"  {title}: as above")
+            _print(self._out, f"  {title}: as above")
             return
         self._fields_shown.append(fields)
-        self._out.print(f"  {title}")
+        _print(self._out, f"  {title}")
         width = max(len(f"{field.path} = {field.value}") for field in fields)
         for field in fields:
             text = f"{field.path} = {field.value}"
-            self._out.print(f"    {escape(plain(f'{text:{min(width, 60)}}  {field.source}'))}")
+            _print(self._out, f"    {escape(plain(f'{text:{min(width, 60)}}  {field.source}'))}")
 
     # ---------------------------------------------------------------- an examination
 
@@ -362,7 +374,7 @@ class Screen:
             return
         remedy = f" → {one.remedy}" if one.remedy else ""
         text = f"{one.check:11}{one.said}{remedy}"
-        self._out.print(f"[{_COLOURS[one.grade]}]{one.grade:8}[/] {escape(plain(text))}")
+        _print(self._out, f"[{_COLOURS[one.grade]}]{one.grade:8}[/] {escape(plain(text))}")
 
     # ---------------------------------------------------------------- a removal
 
@@ -443,6 +455,30 @@ def _not_well(report: Report, verb: str) -> str:
     if report.denied:
         words.append("For some of it you lack the right: ask an owner of the project.")
     return " ".join(words).rstrip()
+
+
+def _print(console: Console, markup: str) -> None:
+    """A text, broken between words in a terminal. Paths and commands stay whole, so that they can be copied."""
+    text = Text.from_markup(markup)
+    if console.is_terminal:
+        pieces = [piece for line in text.split("\n") for piece in line.divide(_breaks(line.plain, console.width))]
+        for piece in pieces:
+            piece.rstrip()
+        text = Text("\n").join(pieces)
+    console.print(text, soft_wrap=True)
+
+
+def _breaks(line: str, width: int) -> Iterator[int]:
+    """Where a line is to be broken, so that as few words as can be are too long.
+
+    >>> list(_breaks("a bb ccc /a/long/path d", 6))
+    [5, 9, 22]
+    """
+    start = 0
+    for word in re.finditer(r"\S+", line):
+        if word.start() > start and cell_len(line[start : word.end()]) > width:
+            start = word.start()
+            yield start
 
 
 def _issue_json(issue: Issue) -> dict[str, object]:
