@@ -11,7 +11,7 @@ SAMPLE := test_data/sample
 EVERYTHING := --derivatives all --sourcedata
 
 .DEFAULT_GOAL := help
-.PHONY: help dev lock audit demo test lint types unit validate docs bench faults examples oracle dist clean
+.PHONY: help dev lock audit demo test lint types unit validate check docs bench faults examples oracle dist clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -86,7 +86,7 @@ bench: $(VENV)/.dev  ## count requests and measure rates, beside the same done w
 
 # ---------------------------------------------------------------- to trust it
 
-test: lint types docs validate unit  ## everything that must hold: lint, types, docs, valid samples, and the tests
+test: lint types docs validate check unit  ## everything that must hold: lint, types, docs, valid samples, and the tests
 
 faults: $(VENV)/.dev  ## break every request of push, pull and remove in every way; half an hour
 	$(BIN)/python -m tools.faults
@@ -103,6 +103,9 @@ unit: $(VENV)/.dev  ## the tests alone, with branch coverage
 
 validate: $(VENV)/.dev  ## the sample, and the real scans of ../shared if they are there, by the official BIDS validator
 	$(BIN)/python -m tools.validate $(SAMPLE) ../shared/real-bids
+
+check: $(VENV)/.dev  ## the sample, through push, verify and pull with an archive that is thrown away
+	$(BIN)/bids2xnat check $(SAMPLE) $(EVERYTHING)
 
 docs: $(VENV)/.dev  ## the documentation, into docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -n -q -b html docs docs/_build/html

@@ -31,6 +31,7 @@ DOCS = CHECKOUT / "docs"
 FOLLOWED = [
     "howto/changes.md",
     "howto/choose.md",
+    "howto/ci.md",
     "howto/mapping-file.md",
     "howto/privacy.md",
     "howto/receipt.md",

@@ -37,6 +37,7 @@ LAYERS = (
         "doctor",
         "identifying",
         "shares",
+        "annotating",
     },
     {
         "ignoring",
@@ -58,7 +59,7 @@ LAYERS = (
         "showing",
     },
     {"rereading", "connecting", "describing", "running", "pushing", "serving", "keeping", "depositing"},
-    {"rechecking", "pulling", "removing", "undoing", "explaining", "examining"},
+    {"rechecking", "pulling", "removing", "undoing", "explaining", "examining", "checking"},
     {"cli", "options", "progress", "pytest_plugin", "ui"},
 )
 """What a module may import lies in its own layer or in one before it."""

@@ -12,6 +12,7 @@ from contextlib import chdir, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -36,6 +37,7 @@ from xnat_bids_push.options import (
     Root,
     Sessions,
     Told,
+    Validated,
     What,
     Where,
     Which,
@@ -50,10 +52,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from xnat_bids_push.annotating import Step
     from xnat_bids_push.archive import Archive as Opened
     from xnat_bids_push.choosing import Choice, Query
     from xnat_bids_push.config import Settings
     from xnat_bids_push.dataset import Dataset
+    from xnat_bids_push.identifying import Guard
     from xnat_bids_push.keeping import Asked, Keeper
     from xnat_bids_push.model import Experiment, NodePlan, Outcome
     from xnat_bids_push.preflight import Skip
@@ -471,6 +475,69 @@ def _ask_to_remove(screen: Screen, removals: list[Removal], archive: Opened, *, 
 
 @app.command()
 @flat
+def check(
+    root: Root,
+    what: What,
+    which: Which,
+    placing: Placing,
+    sessions: Sessions,
+    guarding: Guarding,
+    told: Told,
+    *,
+    validation: Validated = Validation.REQUIRE,
+    junit: Annotated[
+        Path | None, typer.Option(help="Also write the result to this file, as JUnit does.", show_default=False)
+    ] = None,
+    github: Annotated[
+        bool | None,
+        typer.Option(
+            "--github/--no-github",
+            help="Mark problems at their files on GitHub; by default where GITHUB_ACTIONS is true.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Output,
+) -> None:
+    """Try everything with an archive that is thrown away: validate, plan, push, verify, pull back, compare. For CI."""
+    from xnat_bids_push.annotating import notes
+    from xnat_bids_push.checking import check
+
+    screen, steps = _screen(output), []
+    strict = validation is Validation.REQUIRE
+    reading = partial(_read, root, what, which, placing, sessions, strict=strict)
+    for step in check(reading, validation=validation, guard=_guard(guarding), telling=told.telling()):
+        steps.append(step)
+        screen.step(step)
+    if junit is not None:
+        _write_junit(junit, steps, root)
+    if os.environ.get("GITHUB_ACTIONS") == "true" if github is None else github:
+        for line in notes(steps, _folder_in_repository(root)):
+            typer.echo(line, err=True)  # the service reads both streams, and programs the other one
+    screen.checked(steps)
+    broken = [step for step in steps if step.failed]
+    raise typer.Exit((BAD_DATASET if broken[0].name in ("validate", "plan") else DIFFERS) if broken else OK)
+
+
+def _write_junit(file: Path, steps: Sequence[Step], root: Path) -> None:
+    from xnat_bids_push.annotating import junit
+    from xnat_bids_push.errors import ConfigError
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(junit(steps, root.absolute().name))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def _folder_in_repository(root: Path) -> str:
+    """Where a dataset lies in the checkout that CI works in; empty if it is the checkout, or lies elsewhere."""
+    checkout = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()).resolve()
+    root = root.resolve()
+    return root.relative_to(checkout).as_posix().removeprefix(".") if root.is_relative_to(checkout) else ""
+
+
+@app.command()
+@flat
 def explain(
     targets: Annotated[
         list[str], typer.Argument(help="Files or folders of a dataset, or addresses in XNAT.", show_default=False)
@@ -634,15 +701,21 @@ def _table(placing: Placing, sessions: Sessions | None = None) -> Table:
 
 
 def _healthy(screen: Screen, dataset: Dataset, validation: Validation, guarding: Guarding) -> Survey:
-    from xnat_bids_push.identifying import Guard
-    from xnat_bids_push.privacy import read_waiver
     from xnat_bids_push.pushing import healthy
 
-    waiver = read_waiver(guarding.privacy_waiver) if guarding.privacy_waiver is not None else None
+    guard = _guard(guarding)
     with screen.busy("Checking the dataset"):
-        found = healthy(dataset, validation, guard=Guard(guarding.privacy, waiver))
+        found = healthy(dataset, validation, guard=guard)
     screen.privacy(found.privacy, guarding.privacy)
     return found
+
+
+def _guard(guarding: Guarding) -> Guard:
+    from xnat_bids_push.identifying import Guard
+    from xnat_bids_push.privacy import read_waiver
+
+    waiver = read_waiver(guarding.privacy_waiver) if guarding.privacy_waiver is not None else None
+    return Guard(guarding.privacy, waiver)
 
 
 def _choice(which: Which) -> Choice:

@@ -22,6 +22,10 @@ from xnat_bids_push.policies import Existing, Policy
 Root = Annotated[Path, typer.Argument(help="The BIDS dataset's folder.", show_default=False)]
 Project = Annotated[str, typer.Argument(help="The XNAT project's ID.", show_default=False)]
 
+Validated = Annotated[
+    Validation, typer.Option(help="The official BIDS validator's errors stop it, or are told only; or it is not run.")
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Where:
@@ -115,10 +119,7 @@ class Aim:
             help="Also set XNAT's fields of what exists, where they differ; without, curators' edits stay.",
         ),
     ] = False
-    validation: Annotated[
-        Validation,
-        typer.Option(help="The official BIDS validator's errors stop it, or are told only; or it is not run."),
-    ] = Validation.REQUIRE
+    validation: Validated = Validation.REQUIRE
 
 
 @dataclass(frozen=True, slots=True)

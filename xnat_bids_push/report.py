@@ -436,10 +436,15 @@ def problem_lines(outcome: Outcome, *, most: int = 5) -> Iterator[str]:
         yield f"{outcome.node}: {outcome.failure}"
     findings = [finding for finding in outcome.findings if finding.state not in (State.SAME, State.KEPT)]
     for finding in findings[:most]:
-        reason = f" ({finding.reason})" if finding.reason else ""
-        yield f"{finding.state} {finding.path or finding.address}: {_STATE_WORDS[finding.state]}{reason}"
+        yield f"{finding.state} {finding.path or finding.address}: {finding_words(finding)}"
     if len(findings) > most:
         yield f"  … and {len(findings) - most} more in {outcome.node}"
+
+
+def finding_words(finding: Finding) -> str:
+    """How one address compares, in words."""
+    reason = f" ({finding.reason})" if finding.reason else ""
+    return f"{_STATE_WORDS[finding.state]}{reason}"
 
 
 _STATE_WORDS = {

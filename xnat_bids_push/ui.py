@@ -51,6 +51,7 @@ from xnat_bids_push.report import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from xnat_bids_push.annotating import Step
     from xnat_bids_push.archive import Archive
     from xnat_bids_push.identifying import Findings
     from xnat_bids_push.model import Explanation, Field
@@ -375,6 +376,31 @@ class Screen:
         remedy = f" → {one.remedy}" if one.remedy else ""
         text = f"{one.check:11}{one.said}{remedy}"
         _print(self._out, f"[{_COLOURS[one.grade]}]{one.grade:8}[/] {escape(plain(text))}")
+
+    # ---------------------------------------------------------------- a check
+
+    def step(self, step: Step) -> None:
+        """Show how one step of a check went."""
+        if self._json:
+            self._print_json({"event": "step", "failed": step.failed} | asdict(step))
+            return
+        self._issues(step.errors if self._quiet else step.problems)
+        grade = Grade.PROBLEM if step.failed else Grade.UNKNOWN if step.skipped else Grade.OK
+        word = "skipped" if step.skipped else grade.value
+        if not self._quiet:
+            text = f"{step.name:9}{step.said}".rstrip()
+            _print(self._out, f"[{_COLOURS[grade]}]{word:8}[/] {escape(plain(text))}")
+
+    def checked(self, steps: Sequence[Step]) -> None:
+        """The end of a check."""
+        broken = [step for step in steps if step.failed]
+        if self._json:
+            self._print_json({"event": "summary", "ok": not broken})
+        elif broken:
+            [step] = broken
+            self.note(f"The dataset does not pass: {count(len(step.errors), 'problem')} at {step.name} (above).")
+        else:
+            self.say("The dataset passes: it can be pushed, and comes back as it is.")
 
     # ---------------------------------------------------------------- a removal
 
