@@ -109,10 +109,14 @@ def test_an_unknown_project_is_refused_with_the_way_on(server: LocalServer, proj
         pass
 
 
-def test_a_project_that_xnat_refuses_is_an_error(server: LocalServer) -> None:
+def test_a_project_that_xnat_refuses_is_an_error(server: LocalServer, project: str) -> None:
+    """Here because another project has the name."""
+    login = (server.user, server.password)
+    taken = requests.put(f"{server.url}/data/projects/{project}?name={project}_name", auth=login, timeout=30)
+    assert taken.status_code == 200
     with (
         pytest.raises(Rejected),
-        connect(server.url, project="not an id", user=server.user, password=server.password, create_project=True),
+        connect(server.url, project=f"{project}_name", user=login[0], password=login[1], create_project=True),
     ):
         pass
 

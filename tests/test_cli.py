@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -52,6 +53,56 @@ def test_the_plain_form_pushes_into_the_local_archive_and_says_so(
     assert f"local archive in {tmp_path / 'archive'}" in said.err
     assert "Everything is there: 2 sessions, 9 files" in said.out
     assert "bids2xnat serve" in said.out
+
+
+def test_a_misspelt_command_is_no_dataset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("verfy", "study", "DEMO") == 2
+    assert "did you mean bids2xnat verify?" in capsys.readouterr().err
+
+
+def test_a_folder_named_like_a_command_is_pushed(small_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_root.rename(small_root.parent / "plans")
+    monkeypatch.chdir(small_root.parent)
+
+    assert run("plans", "DEMO", "--quiet") == 0
+
+
+@pytest.mark.parametrize("command", ["push", "plan"])
+def test_a_new_project_needs_an_id_that_xnat_takes(
+    command: str, small_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(command, small_root, "my study") == 2
+    assert "'my study' cannot be a project's ID" in capsys.readouterr().err
+
+
+def test_nothing_is_pulled_into_the_archive_itself(
+    small_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(small_root, "DEMO", "--quiet") == 0
+    before = sorted((tmp_path / "archive").rglob("*"))
+
+    assert run("pull", "DEMO", tmp_path / "archive" / "out") == 2
+    assert "lies in the local archive" in capsys.readouterr().err
+    assert sorted((tmp_path / "archive").rglob("*")) == before
+
+
+def test_a_server_that_is_not_there_is_told_by_its_address(
+    small_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XNAT_PASS", "secret")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+
+    assert run(small_root, "DEMO", "--server", f"http://127.0.0.1:{port}", "--user", "alice") == 5
+    said = capsys.readouterr().err
+    assert f"http://127.0.0.1:{port} cannot be reached: the server refuses connections" in said
+    assert "doctor" in said
+
+
+def test_the_help_shows_no_value_for_a_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("push", "--help") == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "--sourcedata" in line]
+    assert line.split()[1:4] == ["--sourcedata", "Also", "take"]
 
 
 def test_plan_push_verify_pull_remove(small_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

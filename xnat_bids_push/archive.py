@@ -19,7 +19,7 @@ from defusedxml import DefusedXmlException, ElementTree
 
 from xnat_bids_push.client import Credentials, Response, Session, greet, json_of, list_of, rows_of
 from xnat_bids_push.documents import fields_document, new_scans_document, subject_document
-from xnat_bids_push.errors import AccessDenied, ArchiveError, Rejected, Unavailable
+from xnat_bids_push.errors import AccessDenied, ArchiveError, ConfigError, Rejected, Unavailable
 from xnat_bids_push.model import (
     Address,
     CreateScans,
@@ -543,7 +543,7 @@ def open_archive(credentials: Credentials, project: str, *, create: bool = False
         pretend: look upon a project that does not exist as an empty one.
 
     Raises:
-        ConfigError: the address is no URL, or its certificate is not trusted.
+        ConfigError: the address is no URL, its certificate is not trusted, or a new project cannot have this ID.
         Unavailable: nothing answers there, or what answers is no XNAT.
         Rejected: there is no such project, or it cannot be created.
         AccessDenied: the login fails.
@@ -552,6 +552,8 @@ def open_archive(credentials: Credentials, project: str, *, create: bool = False
     session = Session(replace(credentials, server=there))
     try:
         found = _find_project(session, project)
+        if not found and (pretend or create) and not _PROJECT_ID.fullmatch(project):
+            raise ConfigError(f"{project!r} cannot be a project's ID: take letters, digits, _ and - of ASCII only")
         if not found and pretend:
             return EmptyProject(session, project)
         if not found and create:
@@ -560,9 +562,13 @@ def open_archive(credentials: Credentials, project: str, *, create: bool = False
             advice = "check its ID, or create it with --create-project"
             raise Rejected(f"there is no project {project}, or you may not see it: {advice}", status=404)
         return Archive(session, found or project)
-    except ArchiveError:
+    except (ArchiveError, ConfigError):
         session.close()
         raise
+
+
+_PROJECT_ID = re.compile("[A-Za-z0-9_-]+")
+"""What XNAT takes for a new one; an old one may have other names beside its ID."""
 
 
 def _create_project(session: Session, project: str) -> str:

@@ -11,6 +11,7 @@ import threading
 from contextlib import chdir, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import replace
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -386,10 +387,13 @@ def pull(
     """Bring a project's BIDS data back into a folder, byte for byte. To go on after an interruption, pull again."""
     from xnat_bids_push import pulling
     from xnat_bids_push.connecting import open_settings
+    from xnat_bids_push.errors import ConfigError
 
     screen = _screen(output)
     choice, table = _choice(which), _table(placing)
     settings = _settings(screen, where)
+    if not settings.server and out.absolute().is_relative_to(settings.archive.absolute()):
+        raise ConfigError(f"{out} lies in the local archive {settings.archive}: give a folder outside of it")
     with open_settings(settings, project) as opened, screen.running("Fetching"):
         opened.listen(screen.note)
         report = pulling.pull(opened, out, table=table, choice=choice, on_outcome=screen.outcome)
@@ -813,6 +817,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
     if arguments and arguments[0] not in commands and not _asks_for_itself(arguments[0]):
+        meant = get_close_matches(arguments[0], commands, 1, 0.75)
+        if meant and not Path(arguments[0]).exists():
+            _screen(_output_of(arguments)).error(
+                LookupError(f"there is no command and no folder {arguments[0]}: did you mean bids2xnat {meant[0]}?")
+            )
+            sys.exit(USAGE)
         arguments = ["push", *arguments]
     code = _run(spread(arguments, app))
     if code == INTERRUPTED:
@@ -821,6 +831,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _output_of(arguments: Sequence[str]) -> Output:
+    """How to tell what is told before the options are read."""
+    return Output("--json" in arguments, "--quiet" in arguments)
 
 
 def _asks_for_itself(argument: str) -> bool:
@@ -839,7 +854,7 @@ def _run(arguments: list[str]) -> int:
     )
 
     _arguments.set(arguments)
-    screen = _screen(Output("--json" in arguments, "--quiet" in arguments))
+    screen = _screen(_output_of(arguments))
     codes = ((DatasetError, BAD_DATASET), (MappingError, BAD_DATASET), (ConfigError, USAGE), (AccessDenied, DENIED))
     try:
         with _interruptible():

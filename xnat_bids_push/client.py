@@ -284,6 +284,10 @@ def _ssl_words(error: Exception) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, requests.Timeout):
         return "the server did not answer in time"
+    if "NameResolutionError" in str(error):
+        return "nobody knows a server of that name"
+    if "Connection refused" in str(error) or "[WinError 10061]" in str(error):
+        return "the server refuses connections"
     return "the connection to the server failed or was cut"
 
 
@@ -397,8 +401,12 @@ def greet(server: str, *, ca_bundle: str = "", patience: Patience = PATIENT) -> 
     """
     if urlsplit(server).scheme not in ("http", "https") or not urlsplit(server).hostname:
         raise ConfigError(f"{server!r} is no server's address: it must begin with https:// or http://")
-    with _foreign_errors("GET", _BUILD_INFO), Transport(ca_bundle=ca_bundle, connections=1) as session:
-        answer = session.get(server.rstrip("/") + _BUILD_INFO, timeout=patience.soon)
+    try:
+        with _foreign_errors("GET", _BUILD_INFO), Transport(ca_bundle=ca_bundle, connections=1) as session:
+            answer = session.get(server.rstrip("/") + _BUILD_INFO, timeout=patience.soon)
+    except Unavailable as error:
+        advice = "check the address and your network; bids2xnat doctor looks closer"
+        raise Unavailable(f"{server} cannot be reached: {error.cause}: {advice}") from error
     if answer.status_code == 429 or answer.status_code >= 500:
         _raise_for(answer, "GET", _BUILD_INFO, "")
     try:

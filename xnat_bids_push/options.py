@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, get_type_hints
+from typing import Annotated, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -19,8 +19,8 @@ from xnat_bids_push.fields import Dates, Telling
 from xnat_bids_push.model import Privacy, Validation
 from xnat_bids_push.policies import Existing, Policy
 
-Root = Annotated[Path, typer.Argument(help="The BIDS dataset's folder.", show_default=False)]
-Project = Annotated[str, typer.Argument(help="The XNAT project's ID.", show_default=False)]
+Root = Annotated[Path, typer.Argument(metavar="ROOT", help="The BIDS dataset's folder.", show_default=False)]
+Project = Annotated[str, typer.Argument(metavar="PROJECT", help="The XNAT project's ID.", show_default=False)]
 
 Validated = Annotated[
     Validation, typer.Option(help="The official BIDS validator's errors stop it, or are told only; or it is not run.")
@@ -348,9 +348,24 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
         for one in signature.parameters.values()
         for option in (_options(one.annotation) if one.name in groups else [one])
     ]
+    for one in parameters:
+        _show_kind(one.annotation)
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # what inspect reads
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     return run
+
+
+_KINDS = {bool: "", int: "N", float: "N", Path: "PATH", list[str]: "NAME", str: "TEXT"}
+"""What the help shows of an option's value; a flag has none."""
+
+
+def _show_kind(annotation: object) -> None:
+    if get_origin(annotation) is Annotated:
+        kind, *infos = get_args(annotation)
+        shown = next((_KINDS[one] for one in (kind, *get_args(kind)) if one in _KINDS), None)
+        for info in infos:
+            if isinstance(info, typer.models.OptionInfo) and info.metavar is None:
+                info.metavar = shown
 
 
 def _options(group: type) -> Iterator[inspect.Parameter]:
