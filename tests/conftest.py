@@ -70,6 +70,16 @@ def _receipts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _no_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test sees the settings file of the person who runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("BIDS2XNAT_CONFIG", raising=False)
+        patch.setattr(config, "config_folder", lambda: tmp_path_factory.getbasetemp() / "config")
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "config"))  # for programs
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _unvalidated() -> Iterator[None]:
     """Most tests push files that only have the right names: the official validator would refuse them, in a second."""
     with pytest.MonkeyPatch.context() as patch:

@@ -38,6 +38,7 @@ LAYERS = (
         "identifying",
         "shares",
         "annotating",
+        "preferences",
     },
     {
         "ignoring",

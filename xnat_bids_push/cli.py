@@ -10,7 +10,6 @@ import sys
 import threading
 from contextlib import chdir, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
-from dataclasses import replace
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import partial
@@ -45,6 +44,7 @@ from xnat_bids_push.options import (
     chosen,
     flat,
     narrowed,
+    preferred,
     spread,
     words,
 )
@@ -146,6 +146,7 @@ def push(
     ):
         opened.listen(screen.note)
         if policies.as_planned is not None:
+            planfile.check_place(policies.as_planned, settings.server or str(settings.archive))
             planned = pushing.plan(
                 dataset,
                 opened,
@@ -363,7 +364,7 @@ def _settings_of(screen: Screen, receipt: Opening, where: Where) -> Settings:
 def _alone(root: Path | None, project: str, *groups: object) -> None:
     """A receipt says all by itself."""
     given = [name for name, value in (("ROOT", root), ("PROJECT", project)) if value]
-    given += [f"--{name.replace('_', '-')}" for name in chosen(*groups)]
+    given += [f"--{name.replace('_', '-')}" for name in chosen(*groups) if name not in preferred.get()]
     if given:
         raise typer.BadParameter(f"with --receipt there is nothing to choose: leave out {', '.join(given)}")
 
@@ -609,6 +610,37 @@ def doctor(
     raise typer.Exit(stopped if any(one.grade is Grade.PROBLEM for one in found) else OK)
 
 
+config_app = typer.Typer(help="Look at the settings.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+
+@config_app.command("show")
+@flat
+def config_show(where: Where, *, output: Output) -> None:
+    """Show what counts for a server, and who says so. No password is shown."""
+    from xnat_bids_push.config import find_goal, settings_file, settings_used
+
+    goal = find_goal(server=where.server, config=where.config, archive=where.archive)
+    given = {"user": where.user, "ca_bundle": where.ca_bundle, "timeout": where.timeout}
+    used = settings_used(goal, given, defaults=_defaults("push"), file=settings_file(where.config))
+    _screen(output).settings(used)
+
+
+def _defaults(command: str) -> dict[str, object]:
+    """What the options of a command are if nobody says anything."""
+    group = typer.main.get_command(app)
+    found = group.commands[command] if isinstance(group, typer.core.TyperGroup) else group
+    return {str(one.name): one.default for one in found.params}
+
+
+@config_app.command("path")
+def config_path() -> None:
+    """Print where the settings file is, or would be."""
+    from xnat_bids_push.config import settings_file
+
+    typer.echo(settings_file().value)
+
+
 @app.command()
 def serve(
     archive: Archive = None,
@@ -625,11 +657,11 @@ def serve(
     ] = False,
 ) -> None:
     """Open the local archive to browsers and other clients on this machine, until Ctrl-C."""
-    from xnat_bids_push.config import resolve
+    from xnat_bids_push.config import local_archive
     from xnat_bids_push.connecting import open_local
     from xnat_bids_push.serving import IN_THE_CLEAR, Door, starting
 
-    folder = archive or resolve(environment=_local_environment()).archive
+    folder = archive or local_archive()
     if check:
         raise typer.Exit(_examine(folder))
     door = Door(host, port, certificate, key, insecure)
@@ -763,9 +795,9 @@ def _settings(screen: Screen, where: Where, root: Path | None = None) -> Setting
         config=where.config,
         archive=where.archive,
         ca_bundle=where.ca_bundle,
+        timeout=where.timeout,
         ask=ask,
     )
-    settings = replace(settings, timeout=where.timeout)
     if not settings.server:
         if root is not None and settings.archive.is_relative_to(root.absolute()):
             raise ConfigError(f"the local archive {settings.archive} lies in the dataset: give another --archive")
@@ -815,7 +847,7 @@ def _way_on(report: Report, verb: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; the exit code is the documented one."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    commands = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    commands = _commands()
     if arguments and arguments[0] not in commands and not _asks_for_itself(arguments[0]):
         meant = get_close_matches(arguments[0], commands, 1, 0.75)
         if meant and not Path(arguments[0]).exists():
@@ -836,6 +868,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _output_of(arguments: Sequence[str]) -> Output:
     """How to tell what is told before the options are read."""
     return Output("--json" in arguments, "--quiet" in arguments)
+
+
+def _commands() -> set[str]:
+    names = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    return names | {str(group.name) for group in app.registered_groups}
 
 
 def _asks_for_itself(argument: str) -> bool:
@@ -892,8 +929,3 @@ def _interruptible() -> Iterator[None]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-
-
-def _local_environment() -> dict[str, str]:
-    """The environment without any server: for what concerns the local archive only."""
-    return {name: value for name, value in os.environ.items() if name not in ("XNAT_HOST", "XNATPY_HOST")}

@@ -6,8 +6,10 @@ A command names the groups that it takes; `flat` shows typer their options one b
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, get_args, get_origin, get_type_hints
@@ -18,6 +20,7 @@ from xnat_bids_push.errors import ConfigError
 from xnat_bids_push.fields import Dates, Telling
 from xnat_bids_push.model import Privacy, Validation
 from xnat_bids_push.policies import Existing, Policy
+from xnat_bids_push.preferences import OPTIONS, PATHS, Setting
 
 Root = Annotated[Path, typer.Argument(metavar="ROOT", help="The BIDS dataset's folder.", show_default=False)]
 Project = Annotated[str, typer.Argument(metavar="PROJECT", help="The XNAT project's ID.", show_default=False)]
@@ -31,12 +34,21 @@ Validated = Annotated[
 class Where:
     """Which archive, and as whom."""
 
-    server: Annotated[str, typer.Option(help="The XNAT server's address. [env: XNAT_HOST]", show_default=False)] = ""
+    server: Annotated[
+        str,
+        typer.Option(
+            help="The XNAT server's address, or its name in the settings. [env: XNAT_HOST]", show_default=False
+        ),
+    ] = ""
     user: Annotated[
         str, typer.Option(help="The login; the password comes from XNAT_PASS, netrc or a prompt.", show_default=False)
     ] = ""
     config: Annotated[
-        Path | None, typer.Option(help="A JSON file with server, user and password.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Other settings (.toml); or a JSON file with server, user, password. [env: BIDS2XNAT_CONFIG]",
+            show_default=False,
+        ),
     ] = None
     archive: Annotated[Path | None, typer.Option(help="Use the local archive in this folder.", show_default=False)] = (
         None
@@ -46,8 +58,13 @@ class Where:
         typer.Option(help="Trust the certificates in this file. [env: REQUESTS_CA_BUNDLE]", show_default=False),
     ] = None
     timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds to wait for the server; twelve times as long after large files.")
-    ] = 300.0
+        float | None,
+        typer.Option(
+            min=1,
+            help="Seconds to wait for the server, 300 by default; twelve times as long after large files.",
+            show_default=False,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +354,9 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
     groups = {name: kind for name, kind in kinds.items() if isinstance(kind, type) and is_dataclass(kind)}
 
     @wraps(command)
-    def run(**given: object) -> None:
+    def run(context: typer.Context, **given: object) -> None:
+        if Where in groups.values():
+            given |= _preferred(context, given)
         grouped = {
             name: kind(**{field.name: given.pop(field.name) for field in fields(kind)}) for name, kind in groups.items()
         }
@@ -350,6 +369,7 @@ def flat(command: Callable[..., None]) -> Callable[..., None]:
     ]
     for one in parameters:
         _show_kind(one.annotation)
+    parameters.append(inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # what inspect reads
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     return run
@@ -366,6 +386,34 @@ def _show_kind(annotation: object) -> None:
         for info in infos:
             if isinstance(info, typer.models.OptionInfo) and info.metavar is None:
                 info.metavar = shown
+
+
+preferred: ContextVar[Mapping[str, Setting]] = ContextVar("preferred", default={})  # noqa: B039  # nobody changes it
+"""Options of the command at hand that are as the settings file says, by their names."""
+
+
+def _preferred(context: typer.Context, given: Mapping[str, object]) -> Mapping[str, object]:
+    """What the settings file says of options that were not given."""
+    from xnat_bids_push.config import find_goal
+
+    where = {name: given[name] for name in ("server", "config", "archive")}
+    goal = find_goal(**where)  # type: ignore[arg-type]  # typer has seen to that
+    said = {name: goal.setting(name) for name in OPTIONS.keys() & given.keys() - {"timeout"} if _is_free(context, name)}
+    preferred.set({name: one for name, one in said.items() if one is not None})
+    return {name: _typed(one.value, given[name], name) for name, one in preferred.get().items()}
+
+
+def _is_free(context: typer.Context, name: str) -> bool:
+    """Whether an option was given neither on the command line nor by the environment."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "DEFAULT"
+
+
+def _typed(value: object, default: object, name: str) -> object:
+    """A value of the settings file, as a command takes it."""
+    if isinstance(default, Enum):
+        return type(default)(value)
+    return Path(str(value)) if name in PATHS else value
 
 
 def _options(group: type) -> Iterator[inspect.Parameter]:

@@ -72,6 +72,17 @@ def read_header(path: Path) -> Header:
     raise ConfigError(f"{path} is no plan: make one with bids2xnat plan ROOT PROJECT -o {path.name}")
 
 
+def check_place(path: Path, place: str) -> None:
+    """Compare a plan file's archive with the one at hand, which the settings may name.
+
+    Raises:
+        ConfigError: it is another one.
+    """
+    planned = read_header(path).server
+    if planned != place:
+        raise ConfigError(f"{path} is a plan for {planned}, and not for {place}: give that one, or plan again")
+
+
 def check_unmoved(path: Path, plans: Iterable[NodePlan]) -> None:
     """Compare a plan file with the plans of this moment.
 

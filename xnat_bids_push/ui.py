@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from xnat_bids_push.archive import Archive
     from xnat_bids_push.identifying import Findings
     from xnat_bids_push.model import Explanation, Field
+    from xnat_bids_push.preferences import Setting
     from xnat_bids_push.pushing import Survey
     from xnat_bids_push.removing import Removal
 
@@ -402,6 +403,18 @@ class Screen:
         else:
             self.say("The dataset passes: it can be pushed, and comes back as it is.")
 
+    # ---------------------------------------------------------------- settings
+
+    def settings(self, settings: Mapping[str, Setting]) -> None:
+        """Show what counts, and who says so."""
+        if self._json:
+            for name, one in settings.items():
+                self._print_json({"event": "setting", "name": name, "value": one.value, "origin": one.origin})
+            return
+        names, values = max(map(len, settings)), max(len(_shown(one.value)) for one in settings.values())
+        for name, one in settings.items():
+            _print(self._out, escape(plain(f"{name:{names}}  {_shown(one.value):{min(values, 40)}}  {one.origin}")))
+
     # ---------------------------------------------------------------- a removal
 
     def removal(self, removals: list[Removal]) -> int:
@@ -423,6 +436,13 @@ class Screen:
     def _print_json(self, content: dict[str, object]) -> None:
         sys.stdout.write(json.dumps(content, default=str) + "\n")
         sys.stdout.flush()
+
+
+def _shown(value: object) -> str:
+    """A setting as the settings file has it; a number without its empty decimals."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value) or "-"
 
 
 def _places(one: Explanation) -> Iterator[tuple[str, str]]:

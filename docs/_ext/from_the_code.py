@@ -32,7 +32,7 @@ Row = tuple[str, ...]
 class CliHelp(SphinxDirective):
     """The help of one command; without an argument, that of the program."""
 
-    optional_arguments = 1
+    optional_arguments = 2  # config show
 
     def run(self) -> list[nodes.Node]:
         """The help as a block of text."""
