@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from test_data.generate import generate_many
+from tests.conftest import Connect
 from tests.test_cli import run
 from xnat_bids_push.archive import Archive
+from xnat_bids_push.dataset import read
+from xnat_bids_push.pushing import push
 from xnat_bids_push.server import LocalServer
 
 SESSIONS = 130
@@ -87,6 +91,30 @@ def test_a_pull_is_one_download_for_each_session(
     assert counts["listings of subjects"] == SESSIONS
     assert counts["listings"] == SESSIONS + 2
     assert counts["others"] + counts["logins"] <= ONCE
+
+
+def test_the_server_reads_no_large_file_once_more_for_its_digest(small_root: Path, open_project: Connect) -> None:
+    image = small_root / "sub-01/anat/sub-01_T1w.nii.gz"
+    image.write_bytes(b"large" * 1000)
+    with open_project() as archive:
+        compute, asked_for = archive.compute_digests, list[str]()
+
+        def computed(paths: Iterable[str]) -> None:
+            asked_for.extend(paths)
+            compute(asked_for)
+
+        archive.compute_digests = computed  # type: ignore[method-assign]
+        report = push(read(small_root), archive, pause=0, large=3000)
+        [one, other] = archive.experiments().values()
+    assert (report.ok, report.sent_files) == (True, 11)
+    front = f"/archive/experiments/{one.id}"
+    assert [path for path in asked_for if path.startswith(front)] == [
+        f"{front}/resources/BIDS",
+        f"{front}/scans/anat_T1w/resources/BIDS",
+        f"{front}/scans/func_task-rest_bold/resources/ASSOCIATED",
+        f"{front}/scans/func_task-rest_bold/resources/NIFTI",
+    ]
+    assert [path for path in asked_for if other.id in path] == [f"/archive/experiments/{other.id}"]
 
 
 def test_a_request_for_digests_is_never_longer_than_a_server_takes() -> None:

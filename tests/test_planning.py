@@ -406,6 +406,17 @@ def test_no_large_file_is_in_the_import_of_a_session(situation: Situation) -> No
             assert all(placed.file.size < LARGE for placed in step.files)
 
 
+@CALM
+@given(_situations())
+def test_what_shares_a_resource_with_a_large_file_is_not_imported(situation: Situation) -> None:
+    """The server digests what was imported by reading its whole resource."""
+    parcel, there, subjects = situation
+    steps = planned(parcel, there, subjects=subjects).steps
+    large = {step.placed.address for step in steps if isinstance(step, SendFile)}
+    imported = {placed.address for step in steps if isinstance(step, ImportSession) for placed in step.files}
+    assert {(one.scan, one.resource) for one in large}.isdisjoint((one.scan, one.resource) for one in imported)
+
+
 def test_the_limit_itself_is_large() -> None:
     path = "sub-1/anat/sub-1_T1w.nii"
     for size, kind in ((LARGE - 1, FillResource), (LARGE, SendFile)):

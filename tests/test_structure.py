@@ -45,6 +45,7 @@ LAYERS = (
         "dataset",
         "archive",
         "breaker",
+        "flow",
         "client",
         "transport",
         "package",

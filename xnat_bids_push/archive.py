@@ -341,9 +341,10 @@ class Archive:
             self._session.post(f"/data/services/refresh/catalog?{query}&options=checksum,populateStats", {})
 
     @staticmethod
-    def experiment_path(identifier: str) -> str:
-        """An experiment as `compute_digests` wants it named."""
-        return f"/archive/experiments/{identifier}"
+    def experiment_path(identifier: str, scan: str = "", resource: str = "") -> str:
+        """An experiment, or a resource in it, as `compute_digests` wants it named."""
+        path = f"/archive/experiments/{identifier}" + (f"/scans/{_part(scan)}" if scan else "")
+        return f"{path}/resources/{_part(resource)}" if resource else path
 
     def resource_path(self, node: Node, resource: str) -> str:
         """A resource of the project or of a subject as `compute_digests` wants it named."""

@@ -28,6 +28,7 @@ import xnat.session
 
 from xnat_bids_push.breaker import Gate
 from xnat_bids_push.errors import AccessDenied, ConfigError, Rejected, Unavailable, XnatBidsError
+from xnat_bids_push.flow import Bucket, ahead, gathered
 from xnat_bids_push.package import Body, Stream
 from xnat_bids_push.transport import Endless, Misled, Transport
 
@@ -111,6 +112,8 @@ class Session:
         self._connections = connections
         self._patience = credentials.patience
         self.gate = Gate()
+        self.bucket: Bucket | None = None
+        """What all bytes of bodies and downloads pass through, if the user wants them to go slowly."""
         self._lock = threading.Lock()
         self.survived: Counter[str] = Counter()
         """Reads that failed and may have been repeated, by their causes; and logins that were renewed."""
@@ -197,7 +200,9 @@ class Session:
                     self._renew(client)
                     raise Unavailable("the login had expired, and was renewed", method="GET", path=path, status=401)
                 _raise_for(answer, "GET", path, "")
-                for piece in answer.iter_content(1 << 20):
+                for piece in answer.iter_content(1 << 20 if self.bucket is None else self.bucket.portion):
+                    if self.bucket is not None:
+                        self.bucket.take(len(piece))
                     target.write(piece)
                     if target.tell() > most:
                         raise Rejected("the server sends more than it lists", method="GET", path=path)
@@ -216,6 +221,7 @@ class Session:
         """One request; another one, if the server had forgotten the login, and so has not acted."""
         client = self._xnat
         timeout = timeout or self._patience.soon
+        data = self._flowing(data) if isinstance(data, Stream) else data
         with self.gate.request():
             with _foreign_errors(method, path):
                 answer = _ask(client, method, path, query, data, headers, timeout)
@@ -224,6 +230,15 @@ class Session:
                     answer = _ask(self._xnat, method, path, query, data, headers, timeout)
             _raise_for(answer, method, path, refusal)
         return answer
+
+    def _flowing(self, body: Stream) -> Stream:
+        """A body that is made a little ahead of its sending, and sent no quicker than it may be."""
+
+        def make() -> Iterator[bytes]:
+            pieces = ahead(gathered(iter(body)))
+            return pieces if self.bucket is None else self.bucket.slowed(pieces)
+
+        return Body(make, size=len(body)) if isinstance(body, Body) else Stream(make)
 
     def _renew(self, expired: object) -> None:
         """Log in again; one thread does, and the others find it done. A login that fails is an error."""

@@ -48,8 +48,9 @@ from xnat_bids_push.policies import (
 )
 from xnat_bids_push.table import Table
 
-LARGE = 256 * 2**20
-"""Files from this size on (bytes) travel by themselves: a cut connection then costs one file, not a session."""
+LARGE = 64_000_000
+"""Files from this size on (bytes) travel by themselves: a cut connection then costs one file, not a session, and XNAT
+stores what comes as it is in less than half the time of what it has to unpack and to read once more for its digest."""
 
 Digest = Callable[[Placed], Md5]
 """Gives a local file's MD5; called only where size does not already decide."""
@@ -212,9 +213,11 @@ def _steps(
     if (missing or parcel.xsi_type) and node.subject and node.subject not in known.subjects:
         yield CreateSubject(node.subject, describe.subject_fields(node.subject))
     if node.experiment and not holding.id:
-        # No large file, whatever its name: Java cannot read the length behind a zip's entry of more than 2 GiB.
-        yield ImportSession(describe(parcel), tuple(placed for placed in missing if placed.file.size < large))
-        missing = [placed for placed in missing if placed.file.size >= large]
+        # No large file, whatever its name: Java cannot read the length behind a zip's entry of more than 2 GiB. And
+        # nothing that shares its resource: for the digests of what it imports, XNAT reads resources as a whole.
+        heavy = {_home(placed) for placed in missing if placed.file.size >= large}
+        yield ImportSession(describe(parcel), tuple(placed for placed in missing if _home(placed) not in heavy))
+        missing = [placed for placed in missing if _home(placed) in heavy]
     new = {placed.address.scan for placed in missing} - {address.scan for address in holding.files} - {""}
     if holding.id and new:
         scans = tuple(scan for scan in describe(parcel).scans if scan.id in new)
@@ -224,6 +227,11 @@ def _steps(
     hidden = [placed for placed in missing if placed.address in known.hidden]
     yield from _sendings((one for one in missing if one.address not in known.hidden), large, replace=False)
     yield from _sendings([*hidden, *stale], large, replace=True)
+
+
+def _home(placed: Placed) -> tuple[str, str]:
+    """Scan and resource."""
+    return placed.address.scan, placed.address.resource
 
 
 def _in_state(state: State, parcel: Parcel, findings: Iterable[Finding]) -> list[Placed]:

@@ -420,11 +420,19 @@ class Run:
             errors |= {node: error for node in paths.values() if node not in errors}
 
     def _to_prove(self, one: NodePlan) -> Iterator[str]:
+        lacking = {_home(finding.address) for finding in one.findings if finding.state is State.UNPROVEN}
+        lacking |= {
+            _home(placed.address) for step in one.steps if isinstance(step, ImportSession) for placed in step.files
+        }
         if not one.node.experiment:
-            lacking = {finding.address.resource for finding in one.findings if finding.state is State.UNPROVEN}
-            yield from (self._archive.resource_path(one.node, resource) for resource in sorted(lacking))
+            yield from (self._archive.resource_path(one.node, resource) for _, resource in sorted(lacking))
         elif one.node.experiment in self._experiments:
-            yield self._archive.experiment_path(self._experiments[one.node.experiment].id)
+            known = self._experiments[one.node.experiment]
+            if any(finding.size >= self._large and _home(finding.address) not in lacking for finding in one.findings):
+                # The server would read what is large once more, and has its digest.
+                yield from (self._archive.experiment_path(known.id, *home) for home in sorted(lacking))
+            else:
+                yield self._archive.experiment_path(known.id)
 
     def _wait(self, attempt: int, errors: Collection[Exception]) -> None:
         """Give a server in trouble some time: longer each round, and as long as it asks for."""
@@ -450,6 +458,10 @@ def _files(steps: Iterable[Step]) -> Iterator[Placed]:
                 yield placed
             case _:
                 pass
+
+
+def _home(address: Address) -> tuple[str, str]:
+    return address.scan, address.resource
 
 
 def _imports(one: NodePlan) -> bool:
