@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fault_cases import VERBS, Case, World, all_cases, make_world, run_case
+from tests.faults import Fault
 
 SAMPLES = {"push": 14, "pull": 5, "remove": 5}
 
@@ -28,6 +29,14 @@ def test_a_run_after_a_fault_puts_all_right_and_the_one_that_suffered_was_honest
     """Spread over all requests; the step between two of them is no multiple of the number of faults."""
     case = cases[verb][(2 * number + 1) * len(cases[verb]) // (2 * SAMPLES[verb])]
     assert run_case(world, case, tmp_path / "case") == [], str(case)
+
+
+@pytest.mark.parametrize("fault", [Fault.FAILED, Fault.BODY_SHORT])
+def test_one_failure_costs_no_subject_its_fields(
+    fault: Fault, world: World, cases: dict[str, list[Case]], tmp_path: Path
+) -> None:
+    [case] = (one for one in cases["push"] if one.fault is fault and one.request.endswith("/subjects/sub-02"))
+    assert run_case(world, case, tmp_path / "case") == []
 
 
 def test_the_cases_reach_every_request_and_every_kind_of_write(cases: dict[str, list[Case]]) -> None:

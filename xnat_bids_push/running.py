@@ -318,6 +318,9 @@ class Run:
         except Rejected as error:
             if not step.fields:
                 return error
+            self._failed[node] += 1
+            if self._failed[node] == 1:  # what was damaged on its way is refused, too
+                return self._create_subject(step)
             self._describe.refused(node)
             return self._create_subject(CreateSubject(step.label))
         except ArchiveError as error:
