@@ -29,6 +29,7 @@ from xnat_bids_push.server import LocalServer
 CHECKOUT = Path(__file__).parents[1]
 DOCS = CHECKOUT / "docs"
 FOLLOWED = [
+    "howto/bids-app.md",
     "howto/changes.md",
     "howto/choose.md",
     "howto/ci.md",
@@ -180,9 +181,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validator: None) -> Pa
     shell = tmp_path / ".shell"
     shell.mkdir()
     program = "import sys; sys.argv[0] = 'bids2xnat'; from xnat_bids_push.cli import main; main()"
+    bids_app = "from xnat_bids_push.bidsapp import main; main()"
     official = "from bids_validator_deno import cli; cli()"
     _write_program(shell / "python", f'exec "{sys.executable}" "$@"')
     _write_program(shell / "bids-validator-deno", f'exec "{sys.executable}" -c "{official}" "$@"')
+    _write_program(shell / "bids2xnat-app", f'exec "{sys.executable}" -c "{bids_app}" "$@"')
     _write_program(shell / "bids2xnat", f'exec "{sys.executable}" -c "{program}" "$@"')
     return tmp_path
 

@@ -24,7 +24,7 @@ from xnat_bids_push.pulling import pull
 from xnat_bids_push.pushing import placements, plan, push, survey, verify
 from xnat_bids_push.removing import plan_removal, remove
 from xnat_bids_push.server import LocalServer
-from xnat_bids_push.shares import Shard, Some
+from xnat_bids_push.shares import Shard, Side, Some, read_share
 
 SUBJECTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).map("sub-{}".format)
 
@@ -44,6 +44,20 @@ def test_a_subject_is_in_exactly_one_share(subject: str, of: int) -> None:
 @given(st.integers(1, 50))
 def test_what_is_no_subjects_is_in_the_first_share(of: int) -> None:
     assert [shard.has("") for shard in shards(of)] == [True] + [False] * (of - 1)
+
+
+@given(SUBJECTS)
+def test_the_sides_of_a_dataset_are_its_participants_and_the_rest(subject: str) -> None:
+    people, project = read_share("participants"), read_share("project")
+    assert (people.has(subject), project.has(subject)) == (True, False)
+    assert (people.has(""), project.has("")) == (False, True)
+
+
+def test_a_filter_that_takes_nothing_of_the_participants_is_an_error_on_their_side_only(small_root: Path) -> None:
+    choice = Choice.of(suffixes=["dwi"])
+    people, project = (survey(read(small_root, selection=Selection(choice=choice, share=side))) for side in Side)
+    assert "nothing is taken" in people.errors[0].message
+    assert project.issues == []
 
 
 def test_a_share_is_the_same_on_every_machine_and_in_every_version() -> None:

@@ -62,7 +62,7 @@ LAYERS = (
     },
     {"rereading", "connecting", "describing", "running", "pushing", "serving", "keeping", "depositing"},
     {"rechecking", "pulling", "removing", "undoing", "explaining", "examining", "checking"},
-    {"cli", "options", "progress", "pytest_plugin", "ui"},
+    {"bidsapp", "cli", "options", "progress", "pytest_plugin", "ui"},
 )
 """What a module may import lies in its own layer or in one before it."""
 
@@ -186,7 +186,7 @@ def test_no_library_comes_in_by_another_way() -> None:
 LATE = ("xnat", "pandas", "nibabel", "numpy", "starlette", "uvicorn", "lxml", "bids", "requests", "rich.progress")
 
 
-@pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.cli"])
+@pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.cli", f"{PACKAGE}.bidsapp"])
 def test_nothing_heavy_loads_before_a_command_runs(module: str) -> None:
     """`bids2xnat --help` and tab completion answer at once."""
     code = f"import sys, {module}; print(*sys.modules)"

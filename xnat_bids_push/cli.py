@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import shlex
 import signal
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from xnat_bids_push.annotating import Step
     from xnat_bids_push.archive import Archive as Opened
     from xnat_bids_push.choosing import Choice, Query
     from xnat_bids_push.config import Settings
@@ -309,6 +309,10 @@ def verify(
         bool,
         typer.Option("--deep", help="Believe no digest of the server's: read everything back, and digest it here."),
     ] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option("--report", help="Also write the result to this file, as one JSON object.", show_default=False),
+    ] = None,
     where: Where,
     what: What,
     which: Which,
@@ -324,7 +328,7 @@ def verify(
     screen = _screen(output)
     if receipt is not None:
         _alone(root, project, what, which, placing, sessions, allowed)
-        _recheck(screen, receipt, where, deep=deep)
+        _recheck(screen, receipt, where, deep=deep, to=to)
     root, project = _both(root, project)
     dataset = _read(root, what, which, placing, sessions)
     found = pushing.healthy(dataset)
@@ -332,10 +336,11 @@ def verify(
     with open_settings(settings, project) as opened, screen.running("Comparing", found):
         opened.listen(screen.note)
         report = pushing.verify(dataset, opened, found=found, skip=_skip(allowed), deep=deep, on_outcome=screen.outcome)
+    _write_report(to, report)
     _finish(screen, report, "verify --deep" if deep else "verify", settings)
 
 
-def _recheck(screen: Screen, path: Path, where: Where, *, deep: bool) -> NoReturn:
+def _recheck(screen: Screen, path: Path, where: Where, *, deep: bool, to: Path | None) -> NoReturn:
     """Compare the archive with a receipt."""
     from xnat_bids_push.connecting import open_settings
     from xnat_bids_push.receipt import open_receipt
@@ -346,7 +351,13 @@ def _recheck(screen: Screen, path: Path, where: Where, *, deep: bool) -> NoRetur
     with open_settings(settings, receipt.project) as opened:
         opened.listen(screen.note)
         report = recheck(receipt, opened, deep=deep, on_outcome=screen.outcome)
+    _write_report(to, report)
     _finish(screen, report, "verify --receipt", settings)
+
+
+def _write_report(file: Path | None, report: Report) -> None:
+    if file is not None:
+        _write(file, json.dumps(report.to_json(), indent=1, default=str).encode())
 
 
 def _settings_of(screen: Screen, receipt: Opening, where: Where) -> Settings:
@@ -504,6 +515,7 @@ def check(
     output: Output,
 ) -> None:
     """Try everything with an archive that is thrown away: validate, plan, push, verify, pull back, compare. For CI."""
+    from xnat_bids_push.annotating import junit as as_junit
     from xnat_bids_push.annotating import notes
     from xnat_bids_push.checking import check
 
@@ -514,7 +526,7 @@ def check(
         steps.append(step)
         screen.step(step)
     if junit is not None:
-        _write_junit(junit, steps, root)
+        _write(junit, as_junit(steps, root.absolute().name))
     if os.environ.get("GITHUB_ACTIONS") == "true" if github is None else github:
         for line in notes(steps, _folder_in_repository(root)):
             typer.echo(line, err=True)  # the service reads both streams, and programs the other one
@@ -523,13 +535,13 @@ def check(
     raise typer.Exit((BAD_DATASET if broken[0].name in ("validate", "plan") else DIFFERS) if broken else OK)
 
 
-def _write_junit(file: Path, steps: Sequence[Step], root: Path) -> None:
-    from xnat_bids_push.annotating import junit
+def _write(file: Path, content: bytes) -> None:
+    """Write what a run came to into a file that the user has named."""
     from xnat_bids_push.errors import ConfigError
 
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(junit(steps, root.absolute().name))
+        file.write_bytes(content)
     except OSError as error:
         raise ConfigError(f"{file} cannot be written: {error.strerror}") from error
 
@@ -710,7 +722,7 @@ def _read(
     root: Path, what: What, which: Which, placing: Placing, sessions: Sessions, *, strict: bool = False
 ) -> Dataset:
     from xnat_bids_push.dataset import Selection, read
-    from xnat_bids_push.shares import WHOLE, Shard
+    from xnat_bids_push.shares import read_share
 
     names = tuple(name for text in what.derivatives or () for name in text.split(",") if name)
     selection = Selection(
@@ -719,7 +731,7 @@ def _read(
         _choice(which),
         what.materialise_sidecars,
         what.skip_missing_content,
-        Shard.read(what.shard) if what.shard else WHOLE,
+        read_share(what.shard),
     )
     table = _table(placing, sessions)
     return read(root, selection=selection, table=table, validate=strict)
@@ -856,7 +868,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
             sys.exit(USAGE)
         arguments = ["push", *arguments]
-    code = _run(spread(arguments, app))
+    leave(run(spread(arguments, app)))
+
+
+def leave(code: int) -> NoReturn:
+    """End the program."""
     if code == INTERRUPTED:
         # A worker may still wait for a server's answer; nobody waits for it any more.
         sys.stdout.flush()
@@ -879,7 +895,8 @@ def _asks_for_itself(argument: str) -> bool:
     return argument in ("--help", "--version") or argument.startswith(("--install-", "--show-"))
 
 
-def _run(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:
+    """Run one command; its exit code."""
     from xnat_bids_push.errors import (
         AccessDenied,
         ConfigError,

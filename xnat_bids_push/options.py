@@ -90,7 +90,8 @@ class What:
         str,
         typer.Option(
             metavar="K/N",
-            help="Take one of N shares of the participants, as in 3/20; the project's own files are in the first.",
+            help="Take one of N shares of the participants, as in 3/20; the project's own files are in the first. "
+            "Or participants: all of them, without the project's own files; or project: those files alone.",
             show_default=False,
         ),
     ] = ""
@@ -306,8 +307,7 @@ def spread(arguments: Sequence[str], app: typer.Typer) -> list[str]:
     That is so only behind all arguments that have a place of their own: in ``--suffix T1w ROOT PROJECT`` the two are
     root and project.
     """
-    group = typer.main.get_command(app)
-    command = group.commands.get(arguments[0]) if isinstance(group, typer.core.TyperGroup) and arguments else None
+    command = _command(app, arguments[0]) if arguments else None
     if command is None:
         return list(arguments)
     options = {flag: one for one in command.params if one.param_type_name == "option" for flag in one.opts}
@@ -326,6 +326,43 @@ def spread(arguments: Sequence[str], app: typer.Typer) -> list[str]:
             places, current = places - 1, ""
         found.append(word)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a command, for another front."""
+
+    name: str
+    spellings: tuple[str, ...]
+    help: str
+    metavar: str | None
+    flag: bool
+    multiple: bool
+
+    def words(self, value: object) -> list[str]:
+        """How it is written with a value, or with several.
+
+        >>> Option("suffix", ("--suffix",), "", None, flag=False, multiple=True).words(["T1w", "bold"])
+        ['--suffix', 'T1w', '--suffix', 'bold']
+        """
+        if self.flag:
+            return [self.spellings[0]]
+        values = value if isinstance(value, list) else [value]
+        return [word for one in values for word in (self.spellings[0], str(one))]
+
+
+def options_of(app: typer.Typer, name: str) -> Iterator[Option]:
+    """The options of a command, but for those that are hidden, and for help."""
+    command = _command(app, name)
+    for one in command.params if command is not None else ():
+        if isinstance(one, typer.core.TyperOption) and not one.hidden and one.name != "help":
+            yield Option(one.name or "", tuple(one.opts), one.help or "", one.metavar, one.is_flag, one.multiple)
+
+
+def _command(app: typer.Typer, name: str) -> typer.core.TyperCommand | None:
+    group = typer.main.get_command(app)
+    command = group.commands.get(name) if isinstance(group, typer.core.TyperGroup) else None
+    return command if isinstance(command, typer.core.TyperCommand) else None
 
 
 def narrowed(arguments: Sequence[str], options: Sequence[str]) -> list[str]:

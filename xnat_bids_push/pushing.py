@@ -40,7 +40,7 @@ from xnat_bids_push.preflight import Skip, Wanted, omitted, some, type_faults
 from xnat_bids_push.privacy import look_into
 from xnat_bids_push.report import Missing, Omitted, Report, Unchosen, count
 from xnat_bids_push.running import OnBytes, OnWork, Run
-from xnat_bids_push.shares import WHOLE
+from xnat_bids_push.shares import WHOLE, Side
 from xnat_bids_push.table import Table, default_table
 from xnat_bids_push.validating import lies_in, validate
 
@@ -122,9 +122,9 @@ def survey(dataset: Dataset, validation: Validation = Validation.OFF, *, guard: 
     if not deep and not dataset.folders and dataset.share.has(""):
         reason = "the dataset is empty: it has no folder sub-*, and no file in any other folder"
         found.issues.append(Issue(Severity.ERROR, str(dataset.root), reason))
-    if dataset.choice and not taken and not found.errors:
+    if dataset.choice and not taken and not found.errors and dataset.share is not Side.PROJECT:
         # Of what others push, the filters may take something.
-        severity = Severity.ERROR if dataset.share == WHOLE else Severity.WARNING
+        severity = Severity.ERROR if dataset.share in (WHOLE, Side.PARTICIPANTS) else Severity.WARNING
         found.issues.append(Issue(severity, "", nothing_taken(dataset.choice, recordings)))
     options = ", ".join(filter(None, (dataset.choice.options, dataset.share.option)))
     found.unchosen = Unchosen(len(dataset.folders) - len(dataset.subjects), unchosen, options)

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Set
 from dataclasses import dataclass
+from enum import StrEnum
 
 from xnat_bids_push.errors import ConfigError
 
@@ -40,7 +41,9 @@ class Shard:
         match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
         number, of = map(int, match.groups()) if match else (0, 0)
         if not 1 <= number <= of:
-            raise ConfigError(f"--shard {text}: it must be like 3/20, and go from 1/20 to 20/20")
+            raise ConfigError(
+                f"--shard {text}: it must be like 3/20, and go from 1/20 to 20/20; or participants; or project"
+            )
         return cls(number, of)
 
     def has(self, subject: str) -> bool:
@@ -80,4 +83,33 @@ class Some:
         return subject in self.subjects
 
 
-Share = Shard | Some
+class Side(StrEnum):
+    """Whose files, where some users may write those of participants only: those, or what is no subject's."""
+
+    PARTICIPANTS = "participants"
+    PROJECT = "project"
+
+    def has(self, subject: str) -> bool:
+        """Whether a subject, by its folder's name, is on this side; "" stands for what is no subject's."""
+        return bool(subject) == (self is Side.PARTICIPANTS)
+
+    @property
+    def option(self) -> str:
+        """The option that it was made of, for people."""
+        return "--shard"
+
+
+Share = Shard | Some | Side
+
+
+def read_share(text: str) -> Share:
+    """A share as the command line names it; everything, if it does not.
+
+    Raises:
+        ConfigError: there is no such share.
+
+    >>> read_share("participants").has("sub-01"), read_share("project").has("sub-01"), read_share("1/1").has("sub-01")
+    (True, False, True)
+    """
+    sides = {side.value: side for side in Side}
+    return sides.get(text) or (Shard.read(text) if text else WHOLE)
