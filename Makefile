@@ -11,7 +11,7 @@ SAMPLE := test_data/sample
 EVERYTHING := --derivatives all --sourcedata
 
 .DEFAULT_GOAL := help
-.PHONY: help dev lock audit demo test lint types unit validate check docs bench faults examples oracle dist clean
+.PHONY: help dev lock audit demo test lint types unit validate check docs screenshots bench faults examples oracle dist clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -109,6 +109,9 @@ check: $(VENV)/.dev  ## the sample, through push, verify and pull with an archiv
 
 docs: $(VENV)/.dev  ## the documentation, into docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -n -q -b html docs docs/_build/html
+
+screenshots: $(VENV)/.dev  ## make the pictures of the documentation; those of pages need a Chromium
+	$(BIN)/python -m tools.screenshots
 
 dist: $(VENV)/.dev  ## wheel and source archive, into dist
 	@rm -rf dist

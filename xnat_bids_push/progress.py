@@ -208,8 +208,14 @@ def picture(tally: Tally, verb: str) -> RenderableType:
     head.add_column(no_wrap=True)
     head.add_column(ratio=1)
     head.add_column(no_wrap=True)
-    share = tally.share
-    bar = ProgressBar(total=1.0 if share is not None else None, completed=share or 0.0, pulse=share is None)
+    share, colour = tally.share, "yellow" if tally.problems else "green"
+    bar = ProgressBar(
+        total=1.0 if share is not None else None,
+        completed=share or 0.0,
+        pulse=share is None,
+        complete_style=colour,
+        finished_style=colour,
+    )
     head.add_row(verb, bar, f"{share:4.0%}" if share is not None else "")
     counts = Text(" · ".join(tally.words()), style="red" if tally.problems else "", no_wrap=True, overflow="ellipsis")
     workers = (Text(f"  {line}", style="dim", no_wrap=True, overflow="ellipsis") for line in tally.at_work())

@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 
 _COLOURS = {Grade.OK: "green", Grade.UNKNOWN: "dim", Grade.WARNING: "yellow", Grade.PROBLEM: "red"}
 
+_SIGNS: dict[str, str] = {State.MISSING: "green", State.DIFFERS: "yellow", State.EXTRA: "cyan"}
+
 _GROUPED = 3
 """Places with problems from which on the end of a run groups them by their reasons."""
 
@@ -87,10 +89,11 @@ class Screen:
 
     # ---------------------------------------------------------------- words
 
-    def say(self, text: str) -> None:
-        """A line for people; programs get none."""
+    def say(self, text: str, *, sign: str = "") -> None:
+        """A line for people, with a sign before it that is seen at once; programs get none."""
         if not (self._json or self._quiet):
-            _print(self._out, escape(plain(text)))
+            mark = f"[{_SIGNS.get(sign, 'bold')}]{escape(sign)}[/] " if sign else ""
+            _print(self._out, mark + escape(plain(text)))
 
     def note(self, text: str) -> None:
         """A line beside the results, on stderr."""
@@ -191,7 +194,8 @@ class Screen:
         if fields and not missing:
             words.append(count(len(fields), "field"))
         sign = State.MISSING if missing or new else others[0].state if others else _FIELDS
-        self.say(f"{sign} {one.node}  {', '.join(words)}" + (f": {one.obstacle}" if one.obstacle else ""))
+        text = f"{one.node}  {', '.join(words)}" + (f": {one.obstacle}" if one.obstacle else "")
+        self.say(text, sign=sign)
         lines = [f"{f.state} {f.path or f.address}" + (f"  ({f.reason})" if f.reason else "") for f in others]
         changes = [field for step in one.steps if isinstance(step, SetFields) for field in step_fields(step)]
         lines += [f"delete {step}" for step in one.steps if isinstance(step, Deletion)]
