@@ -162,6 +162,30 @@ def test_a_member_is_told_of_the_project_files_before_the_first_write(
     assert "--skip-project-files" in str(caught.value)
 
 
+@pytest.mark.parametrize(("group", "skip"), [("Members", Skip()), ("Collaborators", Skip(project_files=True))])
+def test_a_plan_tells_that_the_user_may_not(
+    server: LocalServer, project: str, small_root: Path, group: str, skip: Skip
+) -> None:
+    archive, dataset = opened(server, project, group), read(small_root)
+    refusals: list[str] = []
+    plans = list(plan(dataset, archive, skip=skip, on_refusal=refusals.append))
+
+    assert any(one.steps for one in plans)
+    with pytest.raises(AccessDenied) as caught:
+        push(dataset, archive, pause=0, skip=skip)
+    assert refusals == [str(caught.value)]
+
+
+def test_a_plan_of_what_a_member_may_do_tells_of_no_refusal(
+    server: LocalServer, project: str, small_root: Path
+) -> None:
+    archive = opened(server, project, "Members")
+
+    refusals: list[str] = []
+    assert list(plan(read(small_root), archive, skip=Skip(project_files=True), on_refusal=refusals.append))
+    assert refusals == []
+
+
 def test_a_member_can_go_on_without_the_project_files(server: LocalServer, project: str, small_root: Path) -> None:
     archive, dataset, skip = opened(server, project, "Members"), read(small_root), Skip(project_files=True)
     report, verified = push(dataset, archive, pause=0, skip=skip), verify(dataset, archive, skip=skip)

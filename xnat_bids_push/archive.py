@@ -404,6 +404,10 @@ class EmptyProject(Archive):
         """None."""
         return {}
 
+    def may_edit_project(self) -> bool:
+        """Whoever creates a project owns it."""
+        return True
+
     def node_holding(self, node: Node) -> Holding:
         """Nothing."""
         return Holding(node)

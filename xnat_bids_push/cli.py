@@ -224,7 +224,7 @@ def plan(
     ] = None,
     output: Output,
 ) -> None:
-    """Show what a push would do; change nothing. Exit code 0 if there is nothing to do, else 1."""
+    """Show what a push would do; change nothing. Exit code 0 if there is nothing to do, 4 if you may not, else 1."""
     from xnat_bids_push import pushing
     from xnat_bids_push.connecting import Access, open_settings
 
@@ -233,6 +233,7 @@ def plan(
     found = _healthy(screen, dataset, aim.validation, guarding)
     settings = _settings(screen, where, root)
     access = Access.PRETEND if aim.create_project or not settings.server else Access.EXISTING
+    refusals: list[str] = []
     with open_settings(settings, project, access) as opened:
         opened.listen(screen.note)
         plans = pushing.plan(
@@ -243,6 +244,7 @@ def plan(
             update_fields=aim.update_fields,
             skip=_skip(allowed),
             policy=policies.policy(),
+            on_refusal=refusals.append,
         )
         with _plan_file(file, plans, project, settings, _arguments.get()) as written:
             settled = screen.plan(written, opened, left_out=(str(found.unchosen), str(found.missing)))
@@ -250,7 +252,9 @@ def plan(
             screen.note(f"left out: {found.omitted}")
     if file is not None:
         screen.say(f"Written to {file}; to do it: bids2xnat apply {file}")
-    raise typer.Exit(OK if settled else DIFFERS)
+    for refusal in refusals:
+        screen.refusal(refusal)
+    raise typer.Exit(DENIED if refusals else OK if settled else DIFFERS)
 
 
 @contextmanager

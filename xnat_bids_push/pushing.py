@@ -264,8 +264,11 @@ def plan(
     update_fields: bool = False,
     skip: Skip | None = None,
     policy: Policy = CAREFUL,
+    on_refusal: Callable[[str], None] | None = None,
 ) -> Iterator[NodePlan]:
     """What a push would do, node by node; with `update_fields` to fields of what exists, too. Changes nothing.
+
+    `on_refusal` is told why the user may not do it, if that is so; a push would end there, before its first write.
 
     Raises:
         DatasetError: the dataset cannot be pushed as it is.
@@ -274,7 +277,11 @@ def plan(
     run = Run(dataset, archive, telling=telling, update_fields=update_fields, policy=policy)
     found = check(dataset, archive, found, run=run, skip=skip)
     for batch in batches(dataset, subjects=update_fields, omitted=found.omitted):
-        yield from run.plan(batch)
+        plans = run.plan(batch)
+        refusal = run.refusal(plans) if on_refusal is not None else ""
+        if refusal and on_refusal is not None:
+            on_refusal(refusal)
+        yield from plans
 
 
 def push(

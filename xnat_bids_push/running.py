@@ -210,19 +210,26 @@ class Run:
             if kind in self.survived or len(self.survived) < _MOST_KINDS:
                 self.survived[kind] += 1
 
-    def _check_rights(self, plans: Sequence[NodePlan]) -> None:
-        """Before the first write: whether the user may write. XNAT takes some of what it then does not store."""
+    def refusal(self, plans: Sequence[NodePlan]) -> str:
+        """Before the first write: why the user may not do what is planned, or "". Asked for once.
+
+        XNAT takes some of what it then does not store.
+        """
         if self._admitted or not any(one.steps for one in plans):
-            return
+            return ""
         self._admitted = True
         if self._archive.may_edit_project():
-            return
+            return ""
         if not self._archive.may_create_subjects():
-            raise AccessDenied(reader_refusal(self._archive.project))
+            return reader_refusal(self._archive.project)
         # The project's own files come first, so that they are among the first that are written.
-        for one in plans:
-            if one.node == Node() and one.steps:
-                raise AccessDenied(project_refusal(one, self._archive.project))
+        refused = (project_refusal(one, self._archive.project) for one in plans if one.node == Node() and one.steps)
+        return next(refused, "")
+
+    def _check_rights(self, plans: Sequence[NodePlan]) -> None:
+        refusal = self.refusal(plans)
+        if refusal:
+            raise AccessDenied(refusal)
 
     def examine(self, batch: Sequence[Parcel]) -> list[Outcome]:
         """Compare some parcels; ask the server for digests that it lacks."""

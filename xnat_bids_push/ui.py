@@ -166,6 +166,12 @@ class Screen:
             self._plan_words(states, size, archive, new=new, replacing=replacing, deleting=deleting)
         return settled
 
+    def refusal(self, reason: str) -> None:
+        """Why the server would not let the user do what is planned."""
+        if self._json:
+            self._print_json({"event": "refusal", "message": reason})
+        self.note(f"A push would be refused: {reason}")
+
     def _plan_words(
         self, states: dict[State, int], size: int, archive: Archive, *, new: Counter[str], replacing: int, deleting: int
     ) -> None:
