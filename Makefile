@@ -11,7 +11,7 @@ SAMPLE := test_data/sample
 EVERYTHING := --derivatives all --sourcedata
 
 .DEFAULT_GOAL := help
-.PHONY: help dev lock audit demo test lint types unit validate check docs screenshots bench faults examples oracle dist clean
+.PHONY: help dev lock audit demo test lint types unit validate check docs screenshots bench faults machine examples oracle dist clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -90,6 +90,9 @@ test: lint types docs validate check unit  ## everything that must hold: lint, t
 
 faults: $(VENV)/.dev  ## break every request of push, pull and remove in every way; half an hour
 	$(BIN)/python -m tools.faults
+
+machine: $(VENV)/.dev  ## push, edit, break, remove and undo in any order, against a model; EXAMPLES=200
+	MACHINE_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest -q tests/test_machine.py
 
 lint: $(VENV)/.dev  ## style and layout of the code (ruff)
 	$(BIN)/ruff check .

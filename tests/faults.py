@@ -217,8 +217,9 @@ def _answer(fault: Fault) -> bytes:
 
 
 def _bent(body: bytes) -> bytes:
+    """With another byte in its middle; a body that has none stays as it is."""
     middle = len(body) // 2
-    return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
+    return body[:middle] + bytes(byte ^ 1 for byte in body[middle : middle + 1]) + body[middle + 1 :]
 
 
 def _head(stream: IO[bytes]) -> bytes:

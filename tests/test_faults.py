@@ -31,11 +31,18 @@ def test_a_run_after_a_fault_puts_all_right_and_the_one_that_suffered_was_honest
     assert run_case(world, case, tmp_path / "case") == [], str(case)
 
 
-@pytest.mark.parametrize("fault", [Fault.FAILED, Fault.BODY_SHORT])
-def test_one_failure_costs_no_subject_its_fields(
-    fault: Fault, world: World, cases: dict[str, list[Case]], tmp_path: Path
+@pytest.mark.parametrize(
+    ("fault", "what"),
+    [
+        (Fault.FAILED, "PUT /data/projects/P/subjects/sub-02"),
+        (Fault.BODY_SHORT, "PUT /data/projects/P/subjects/sub-02"),
+        (Fault.BODY_SHORT, "POST /data/services/import"),
+    ],
+)
+def test_one_failure_costs_no_fields(
+    fault: Fault, what: str, world: World, cases: dict[str, list[Case]], tmp_path: Path
 ) -> None:
-    [case] = (one for one in cases["push"] if one.fault is fault and one.request.endswith("/subjects/sub-02"))
+    case = next(one for one in cases["push"] if one.fault is fault and one.request == what)
     assert run_case(world, case, tmp_path / "case") == []
 
 

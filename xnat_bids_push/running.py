@@ -197,7 +197,8 @@ class Run:
             errors = self._act_all(busy, tallies, jobs=1 if attempt else self._jobs)
             self._prove([one for one in busy if one.prove or _imports(one)], errors)
             for new in self._safely_planned([parcels[one.node] for one in busy]):
-                failures[new.node], plans[new.node] = _judged(plans[new.node], new, errors.get(new.node))
+                node, doubted = new.node, self._failed[new.node] == 1
+                failures[node], plans[node] = _judged(plans[node], new, errors.get(node), doubted=doubted)
             self._count(errors.values())
             self._wait(attempt, errors.values())
         outcomes = [_outcome(one, failures[node], tallies[node]) for node, one in plans.items()]
@@ -357,10 +358,10 @@ class Run:
         return None
 
     def _doubt_fields(self, one: NodePlan, error: Exception) -> None:
-        """Let an import that is refused, or fails again, go without fields: they must not cost the files."""
+        """Let an import that fails, or is refused, again go without fields: they must not cost the files."""
         if _imports(one) and isinstance(error, ArchiveError) and error.status in (400, 422, 500):
             self._failed[one.node] += 1
-            if error.status != 500 or self._failed[one.node] > 1:
+            if self._failed[one.node] > 1:
                 self._describe.refused(one.node)
 
     def _act(self, step: Step, tally: Counter[str]) -> None:
@@ -478,13 +479,16 @@ def _imports(one: NodePlan) -> bool:
     return any(isinstance(step, ImportSession) for step in one.steps)
 
 
-def _judged(old: NodePlan, new: NodePlan, error: Exception | None) -> tuple[Exception | str, NodePlan]:
+def _judged(
+    old: NodePlan, new: NodePlan, error: Exception | None, *, doubted: bool
+) -> tuple[Exception | str, NodePlan]:
     """What a round came to at one node: the failure that counts, and what is left to do.
 
-    An error that cannot pass, and left everything as it was, ends the attempts.
+    An error that cannot pass, and left everything as it was, ends the attempts; but not if what was sent may have
+    been damaged on its way, and refused for that.
     """
     failure = new.obstacle or (error if error is not None and not new.settled else "")
-    if error is not None and not _may_pass(error) and new.steps == old.steps:
+    if error is not None and not _may_pass(error) and not doubted and new.steps == old.steps:
         new = replace(new, steps=(), prove=False)
     return failure, new
 
