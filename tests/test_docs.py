@@ -152,7 +152,8 @@ class Reader:
         path = f"{self.home / '.shell'}{os.pathsep}{os.environ['PATH']}"
         plain = {"COLUMNS": "100", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
         deno = str(self.home.parent / "deno")  # one for all pages: the validator starts in half the time
-        return {"HOME": str(self.home), "PATH": path, "DENO_DIR": deno} | plain
+        keyring = {"PYTHON_KEYRING_BACKEND": "tests.keyrings.InAFile", "PYTHONPATH": str(CHECKOUT)}
+        return {"HOME": str(self.home), "PATH": path, "DENO_DIR": deno} | plain | keyring
 
     def _run(self, code: str, shown: str) -> None:
         printed = io.StringIO()

@@ -59,6 +59,8 @@ LAYERS = (
         "uris",
         "receipt",
         "showing",
+        "tokens",
+        "vault",
     },
     {"rereading", "connecting", "describing", "running", "pushing", "serving", "keeping", "depositing"},
     {"rechecking", "pulling", "removing", "undoing", "explaining", "examining", "checking"},
@@ -81,6 +83,7 @@ DOORS = {
     "nibabel": {"headers"},
     "deno": {"validating"},
     "jinja2": {"showing"},
+    "keyring": {"vault"},
 }
 """Each library has one module that knows it. The embedded archive has its own, and shares none with the client."""
 
@@ -183,7 +186,19 @@ def test_no_library_comes_in_by_another_way() -> None:
     assert {library for path in modules() for library in foreign(path)} == set(DOORS)
 
 
-LATE = ("xnat", "pandas", "nibabel", "numpy", "starlette", "uvicorn", "lxml", "bids", "requests", "rich.progress")
+LATE = (
+    "xnat",
+    "pandas",
+    "nibabel",
+    "numpy",
+    "starlette",
+    "uvicorn",
+    "lxml",
+    "bids",
+    "requests",
+    "rich.progress",
+    "keyring",
+)
 
 
 @pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.cli", f"{PACKAGE}.bidsapp"])

@@ -25,6 +25,8 @@ from xnat_bids_push.options import (
     Aim,
     Allowed,
     Archive,
+    CaBundle,
+    Config,
     Guarding,
     Jobs,
     Kept,
@@ -37,7 +39,9 @@ from xnat_bids_push.options import (
     Receipt,
     Root,
     Sessions,
+    Site,
     Told,
+    User,
     Validated,
     What,
     Where,
@@ -56,7 +60,7 @@ if TYPE_CHECKING:
 
     from xnat_bids_push.archive import Archive as Opened
     from xnat_bids_push.choosing import Choice, Query
-    from xnat_bids_push.config import Settings
+    from xnat_bids_push.config import Goal, Settings
     from xnat_bids_push.dataset import Dataset
     from xnat_bids_push.identifying import Guard
     from xnat_bids_push.keeping import Asked, Keeper
@@ -626,6 +630,72 @@ def doctor(
     raise typer.Exit(stopped if any(one.grade is Grade.PROBLEM for one in found) else OK)
 
 
+@app.command()
+def login(
+    server: Site = "",
+    *,
+    user: User = "",
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input instead of asking for it.")
+    ] = False,
+    config: Config = None,
+    ca_bundle: CaBundle = None,
+) -> None:
+    """Have an alias token issued, and keep it in the system's keyring until it ends. No password is stored."""
+    from xnat_bids_push import tokens, vault
+    from xnat_bids_push.config import find_login, resolve, when
+    from xnat_bids_push.connecting import credentials_of
+
+    goal = _server_goal(server, config)
+    place = vault.keyring_name()
+    name = user or find_login(goal).user or _answer(f"User at {goal.address}", "--user names one")
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = _answer(f"Password of {name} at {goal.address}", "--password-stdin reads it", secret=True)
+    settings = resolve(server=goal.address, user=name, password=password, config=config, ca_bundle=ca_bundle)
+    token = tokens.issue(credentials_of(settings))
+    vault.keep(goal.address, token)
+    until = f", until {when(token.ends)}" if token.ends is not None else ""
+    _screen(Output()).say(f"Logged in at {goal.address} as {token.user}{until}. The token is kept in: {place}.")
+
+
+@app.command()
+def logout(server: Site = "", *, config: Config = None, ca_bundle: CaBundle = None) -> None:
+    """Withdraw the token that login has kept, and take it out of the keyring."""
+    from xnat_bids_push import tokens, vault
+    from xnat_bids_push.config import resolve
+    from xnat_bids_push.connecting import credentials_of
+    from xnat_bids_push.errors import Unavailable
+
+    goal, screen = _server_goal(server, config), _screen(Output())
+    token = vault.find(goal.address)
+    if token is None:
+        screen.say(f"Nobody is logged in at {goal.address}.")
+        return
+    vault.forget(goal.address)
+    settings = resolve(server=goal.address, user=token.alias, password=token.secret, config=config, ca_bundle=ca_bundle)
+    try:
+        tokens.withdraw(credentials_of(settings))
+    except Unavailable as error:
+        screen.note(
+            f"The token is gone from the keyring. The server could not be told, so that it ends by itself: {error}"
+        )
+        raise typer.Exit(UNREACHABLE) from error
+    screen.say(f"Logged out at {goal.address}: the token is withdrawn, and gone from the keyring.")
+
+
+def _server_goal(server: str, config: Path | None) -> Goal:
+    """Where to log in or out."""
+    from xnat_bids_push.config import find_goal
+    from xnat_bids_push.errors import ConfigError
+
+    goal = find_goal(server=server, config=config)
+    if not goal.address:
+        raise ConfigError("no server is named, and none is configured: give its address, or its name in the settings")
+    return goal
+
+
 config_app = typer.Typer(help="Look at the settings.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 
@@ -820,6 +890,16 @@ def _settings(screen: Screen, where: Where, root: Path | None = None) -> Setting
         why = "Using" if where.archive is not None else "No server is configured: using"
         screen.note(f"{why} the local archive in {settings.archive}")
     return settings
+
+
+def _answer(question: str, otherwise: str, *, secret: bool = False) -> str:
+    """What somebody says who must be there."""
+    from xnat_bids_push.errors import ConfigError
+
+    answer = _ask(question, secret) if sys.stdin.isatty() else ""
+    if not answer:
+        raise ConfigError(f"nobody is there to be asked, or nothing was answered: {otherwise}")
+    return answer
 
 
 def _ask(question: str, secret: bool) -> str:

@@ -139,6 +139,10 @@ class Session:
         """What an answer tells; asked for again where that can help, and so where it makes no sense."""
         return self._read(path, query, understand)
 
+    def once(self, path: str) -> requests.Response:
+        """An answer of what acts although it is a GET: it is not repeated."""
+        return self._request("GET", path, {})
+
     @stamina.retry(on=_worth_repeating, attempts=5, wait_initial=0.5, wait_max=30.0, timeout=600.0)
     def _read(self, path: str, query: dict[str, str], understand: Callable[[requests.Response], _Told]) -> _Told:
         try:
@@ -492,12 +496,18 @@ def _token(session: Transport, server: str, credentials: Credentials) -> str:
         form = {"username": login[0], "password": login[1]}
         answer = session.put(server + _LOGIN, data=form, timeout=credentials.patience.soon)
     if answer.status_code in (401, 403):
-        raise AccessDenied(f"the login of {credentials.user} failed: check user and password")
+        raise AccessDenied(_refusal(credentials.user))
     _raise_for(answer, "PUT", _LOGIN, "")
     token = answer.text.strip()
     if not session.cookies.get("JSESSIONID"):
         session.cookies.set("JSESSIONID", token, domain=_cookie_domain(server), path="/")
     return token
+
+
+def _refusal(user: str) -> str:
+    if is_alias(user):
+        return "the alias token is not accepted: it has ended, or was withdrawn. Get a new one: bids2xnat login"
+    return f"the login of {user} failed: check user and password"
 
 
 def is_alias(user: str) -> bool:
@@ -514,7 +524,7 @@ def _cookie_domain(server: str) -> str:
 def _check_login(answer: requests.Response, user: str) -> None:
     """Whether the server knows who we are."""
     if answer.status_code == 401:
-        raise AccessDenied(f"the login of {user} failed: check user and password")
+        raise AccessDenied(_refusal(user))
     if "password has expired" in answer.text or answer.status_code == 403:
         raise AccessDenied(f"the password of {user} has expired: renew it on the server")
     if answer.status_code >= 500:

@@ -12,12 +12,14 @@ import os
 import ssl
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import platformdirs
 
+from xnat_bids_push import vault
 from xnat_bids_push.errors import ConfigError
 from xnat_bids_push.preferences import OPTIONS, PATHS, Preferences, Rows, Setting, Site, faults, preferences_of
 
@@ -59,6 +61,8 @@ class Settings:
     """Seconds to wait between two bytes of an answer."""
     login_from: str = field(default="", compare=False)
     """Where user and password were found, for people."""
+    login_ends: datetime | None = field(default=None, compare=False)
+    """When the login ends, if it is a token of which that is known."""
 
 
 def resolve(
@@ -97,9 +101,10 @@ def resolve(
         return Settings("", "", "", goal.folder, timeout=patience)
     bundle = _checked_bundle(goal.ca_bundle(ca_bundle))
     login = find_login(goal, user=user, password=password, environment=env)
-    name = login.user or _asked(f"User at {goal.address}", ask, secret=False)
-    word = login.password or _asked(f"Password of {name} at {goal.address}", ask, secret=True)
-    return Settings(goal.address, name, word, goal.folder, bundle, patience, login.password_from or _ASKED)
+    name = login.name or _asked(f"User at {goal.address}", ask, login, secret=False)
+    word = login.password or _asked(f"Password of {name} at {goal.address}", ask, login, secret=True)
+    origin = login.password_from or _ASKED
+    return Settings(goal.address, name, word, goal.folder, bundle, patience, origin, login.ends)
 
 
 def _seconds(goal: Goal, given: float | None) -> float:
@@ -350,12 +355,26 @@ def _located(rows: Rows, folder: Path) -> Rows:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A login as far as it is known, and who says so."""
+    """A login as far as it is known, and who says so.
+
+    Args:
+        alias: what goes to the server as the user's name, if it is a token's.
+        ends: when it ends, if it is a token's.
+        remark: why no login could be had where one was expected.
+    """
 
     user: str = ""
     password: str = field(default="", repr=False)
     user_from: str = ""
     password_from: str = ""
+    alias: str = ""
+    ends: datetime | None = None
+    remark: str = ""
+
+    @property
+    def name(self) -> str:
+        """What goes to the server as the user's name."""
+        return self.alias or self.user
 
 
 def find_login(
@@ -368,7 +387,29 @@ def find_login(
         known = Login(known.user, password, known.user_from, "given")
     if known.user and known.password:
         return known
-    return _completed(known, _from_netrc(goal.address, known.user, env), "netrc")
+    kept = known if known.password else _from_keyring(goal, known)
+    if kept.password and kept.name:
+        return kept
+    return _completed(kept, _from_netrc(goal.address, known.user, env), "netrc")
+
+
+def _from_keyring(goal: Goal, known: Login) -> Login:
+    """The login that `bids2xnat login` has kept, if it is this user's."""
+    try:
+        token = vault.find(goal.address)
+    except ConfigError as error:
+        return replace(known, remark=str(error))
+    if token is None or known.user not in ("", token.user):
+        return known
+    if token.has_ended():
+        return replace(known, remark=f"the login kept in the keyring ended {when(token.ends)}")
+    origin = f"keyring, until {when(token.ends)}" if token.ends is not None else "keyring"
+    return Login(token.user, token.secret, known.user_from or "keyring", origin, token.alias, token.ends)
+
+
+def when(moment: datetime | None) -> str:
+    """A time for people, by this machine's clock."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M}" if moment is not None else ""
 
 
 def _login_of(goal: Goal, user: str) -> Login:
@@ -386,7 +427,7 @@ def _completed(known: Login, found: tuple[str, str] | None, origin: str) -> Logi
     if found is None:
         return known
     word, word_from = (known.password, known.password_from) if known.password else (found[1], origin)
-    return Login(found[0], word, known.user_from or origin, word_from)
+    return Login(found[0], word, known.user_from or origin, word_from, remark=known.remark)
 
 
 def _first(values: Iterable[tuple[str, str]]) -> tuple[str, str]:
@@ -454,12 +495,13 @@ def _from_netrc(address: str, login: str, env: Mapping[str, str]) -> tuple[str, 
     return None
 
 
-def _asked(question: str, ask: Ask | None, *, secret: bool) -> str:
-    answer = ask(question, secret) if ask is not None else ""
+def _asked(question: str, ask: Ask | None, known: Login, *, secret: bool) -> str:
+    remark = f" ({known.remark})" if known.remark else ""
+    answer = ask(question + remark, secret) if ask is not None else ""
     if not answer:
         what = "password" if secret else "user"
         raise ConfigError(
-            f"no {what} is known for the server: set XNAT_USER and XNAT_PASS, or put them into ~/.netrc, "
-            "or give a file by --config"
+            f"no {what} is known for the server{remark}: run bids2xnat login, or set XNAT_USER and XNAT_PASS, or put "
+            "them into ~/.netrc, or give a file by --config"
         )
     return answer

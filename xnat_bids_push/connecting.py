@@ -79,14 +79,19 @@ def open_settings(settings: Settings, project: str, access: Access = Access.EXIS
     """
     with ExitStack() as stack:
         if settings.server:
-            patience = Patience.of(settings.timeout)
-            credentials = Credentials(settings.server, settings.user, settings.password, settings.ca_bundle, patience)
+            credentials = credentials_of(settings)
         else:
             credentials = stack.enter_context(_embedded(settings.archive, access))
         create, pretend = access is Access.CREATE, access is Access.PRETEND
         opened = open_archive(credentials, project, create=create, pretend=pretend)
         stack.callback(opened.close)
         yield opened
+
+
+def credentials_of(settings: Settings) -> Credentials:
+    """What one logs in with at the server that the settings name."""
+    patience = Patience.of(settings.timeout)
+    return Credentials(settings.server, settings.user, settings.password, settings.ca_bundle, patience)
 
 
 @contextmanager

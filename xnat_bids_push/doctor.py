@@ -121,6 +121,7 @@ class Answers:
     login: str = ""
     login_from: str = ""
     alias: bool = False
+    login_ends: datetime | None = None
     groups: frozenset[str] | None = None
     rights: frozenset[str] | None = None
     accessibility: str | None = None
@@ -240,6 +241,10 @@ def _proxy(answers: Answers) -> Iterator[Verdict]:
 # ------------------------------------------------------------------ the user
 
 
+_LONG_PUSH = 12
+"""Hours that a login should last at least."""
+
+
 def _login(answers: Answers) -> Iterator[Verdict]:
     if answers.stop in (Stop.SERVER, Stop.TRUST) or answers.local:
         return
@@ -248,7 +253,12 @@ def _login(answers: Answers) -> Iterator[Verdict]:
         remedy = f"check user and password{f' ({origin})' if origin else ''}"
         yield Verdict("login", Grade.PROBLEM, answers.reason, remedy)
         return
-    if answers.alias:
+    if answers.alias and answers.login_ends is not None:
+        hours = (answers.login_ends - answers.moment).total_seconds() / 3600
+        grade = Grade.OK if hours > _LONG_PUSH else Grade.WARNING
+        remedy = "" if grade is Grade.OK else "log in again before a long push: bids2xnat login"
+        yield Verdict("login", grade, f"an alias token of {answers.login or '?'}, from {answers.login_from}", remedy)
+    elif answers.alias:
         remedy = "issue a new one before a long push"
         said = (
             f"an alias token of {answers.login or '?'}, {origin}: it ends (by default after two days), and XNAT does "

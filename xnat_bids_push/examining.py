@@ -73,6 +73,7 @@ def examine(settings: Settings, project: str, *, table: Table | None = None, tri
         user=settings.user,
         login_from=settings.login_from,
         alias=is_alias(settings.user),
+        login_ends=settings.login_ends,
         needed=_needed(table or default_table()),
     )
     answers = _from_outside(settings, answers) if settings.server else replace(answers, disk=_disk(settings.archive))

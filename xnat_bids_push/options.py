@@ -30,6 +30,34 @@ Validated = Annotated[
 ]
 
 
+User = Annotated[
+    str,
+    typer.Option(help="The login; its password: XNAT_PASS, keyring, netrc or a prompt.", show_default=False),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help="Other settings (.toml); or a JSON file with server, user, password. [env: BIDS2XNAT_CONFIG]",
+        show_default=False,
+    ),
+]
+CaBundle = Annotated[
+    Path | None,
+    typer.Option(help="Trust the certificates in this file. [env: REQUESTS_CA_BUNDLE]", show_default=False),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        min=1,
+        help="Seconds to wait for the server, 300 by default; twelve times as long after large files.",
+        show_default=False,
+    ),
+]
+Site = Annotated[
+    str, typer.Argument(metavar="[SERVER]", help="Its address, or its name in the settings.", show_default=False)
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Where:
     """Which archive, and as whom."""
@@ -40,31 +68,13 @@ class Where:
             help="The XNAT server's address, or its name in the settings. [env: XNAT_HOST]", show_default=False
         ),
     ] = ""
-    user: Annotated[
-        str, typer.Option(help="The login; the password comes from XNAT_PASS, netrc or a prompt.", show_default=False)
-    ] = ""
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="Other settings (.toml); or a JSON file with server, user, password. [env: BIDS2XNAT_CONFIG]",
-            show_default=False,
-        ),
-    ] = None
+    user: User = ""
+    config: Config = None
     archive: Annotated[Path | None, typer.Option(help="Use the local archive in this folder.", show_default=False)] = (
         None
     )
-    ca_bundle: Annotated[
-        Path | None,
-        typer.Option(help="Trust the certificates in this file. [env: REQUESTS_CA_BUNDLE]", show_default=False),
-    ] = None
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            min=1,
-            help="Seconds to wait for the server, 300 by default; twelve times as long after large files.",
-            show_default=False,
-        ),
-    ] = None
+    ca_bundle: CaBundle = None
+    timeout: Timeout = None
 
 
 @dataclass(frozen=True, slots=True)
