@@ -196,6 +196,24 @@ def test_a_member_can_go_on_without_the_project_files(server: LocalServer, proje
     assert set(archive.experiments()) == {"sub-01_MR", "sub-02_MR"}
 
 
+@pytest.mark.parametrize("fault", [None, Rejected("nothing of that name", status=404)])
+def test_a_server_that_does_not_know_the_question_of_rights_is_simply_written_to(
+    server: LocalServer, project: str, small_root: Path, fault: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = opened(server, project, "Members")
+    rows = archive._session.rows
+
+    def answer(path: str, *columns: str, **query: str) -> list[dict[str, object]]:
+        if "permissions" not in query:
+            return rows(path, *columns, **query)
+        if fault is not None:
+            raise fault
+        return []
+
+    monkeypatch.setattr(archive._session, "rows", answer)
+    assert push(read(small_root), archive, pause=0, skip=Skip(project_files=True)).ok
+
+
 def test_a_member_adds_participants_where_the_project_files_are_there(
     server: LocalServer, project: str, small_root: Path
 ) -> None:

@@ -115,11 +115,22 @@ class Archive:
             self._session.rows(f"{_project_path(self.project)}/users")
         except AccessDenied:
             return False
+        except Rejected:
+            pass  # a server that does not know the question is no reason to give up: a write will tell
         return True
 
     def may_create_subjects(self) -> bool:
-        """Whether the user may create subjects, and so is a Member at least."""
-        rows = self._session.rows("/data/projects", permissions="create", dataType="xnat:subjectData")
+        """Whether the user may create subjects, and so is a Member at least.
+
+        A server is believed that it is not so only if it lists the project among those that the user may read.
+        """
+        return self._is_listed_for("create") or not self._is_listed_for("read")
+
+    def _is_listed_for(self, action: str) -> bool:
+        try:
+            rows = self._session.rows("/data/projects", permissions=action, dataType="xnat:subjectData")
+        except (AccessDenied, Rejected):
+            return False
         return any(self.project == row.get("id", row.get("ID")) for row in rows)
 
     def schema(self) -> Schema:
