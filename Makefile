@@ -48,7 +48,7 @@ lock: $(VENV)/.audit  ## write requirements/ci.txt anew: the versions that CI us
 		--no-header --no-annotate --extra dev -o $(LOCK) pyproject.toml requirements/ci.in
 
 audit: $(VENV)/.audit  ## ask the advisory service about the locked versions; this needs the network
-	$(VENV)/audit/bin/pip-audit --disable-pip --require-hashes --progress-spinner off -r $(LOCK)
+	$(VENV)/audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r $(LOCK)
 
 # ---------------------------------------------------------------- to try it
 
