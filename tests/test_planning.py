@@ -545,6 +545,7 @@ def test_an_experiment_of_another_type_is_an_obstacle() -> None:
 
     assert "xnat:petSessionData" in plan.obstacle
     assert "xnat:mrSessionData" in plan.obstacle
+    assert "(--session-type MR=xnat:petSessionData)" in plan.obstacle
     assert (plan.steps, plan.prove, plan.settled) == ((), False, False)
 
 

@@ -116,6 +116,23 @@ def test_what_goes_is_extra_whatever_xnat_takes_along(
     assert single <= gone
 
 
+def test_a_scan_that_is_alone_goes_as_one_and_each_deletion_says_how_many_files_go_with_it() -> None:
+    """The user is asked for leave by that number."""
+    gone = {Address(SESSION.node, "1", resource, name) for resource in ("NIFTI", "BIDS") for name in ("a.nii", "b")}
+    whole = {Address(SESSION.node, "2", "NIFTI", name) for name in ("a", "b", "c")}
+    alone, beside = (Address(SESSION.node, "2", "BIDS", name) for name in ("a.json", "theirs"))
+    held = holding(SESSION, (StoredFile(one, 1, OTHER) for one in {*gone, *whole, alone, beside}))
+
+    assert list(deletions(gone, holding(SESSION, (StoredFile(one, 1, OTHER) for one in gone)), {"2"})) == [
+        Deletion(SESSION.node, "1", files=4)
+    ]
+    assert list(deletions({*gone, *whole, alone}, held, {"2"})) == [
+        Deletion(SESSION.node, "1", files=4),
+        Deletion(SESSION.node, "2", "BIDS", 1, name="a.json"),
+        Deletion(SESSION.node, "2", "NIFTI", 3),
+    ]
+
+
 @given(NAMES, st.sets(NAMES))
 def test_a_name_that_another_begins_with_does_not_go_alone(name: str, others: Iterable[str]) -> None:
     found = can_go_alone(

@@ -81,8 +81,6 @@ def files_of(step: Step) -> Iterator[Address]:
             yield from (placed.address for placed in files)
         case SendFile(placed):
             yield placed.address
-        case _:
-            pass
 
 
 def _node(step: Step) -> Node:

@@ -277,8 +277,10 @@ def _differing(fields: Iterable[Field], shown: Mapping[str, str]) -> tuple[Field
 def same_value(ours: str, theirs: str) -> bool:
     """Whether a field's value is the one that the server shows, which keeps numbers in single precision.
 
-    >>> same_value("2000", "2000.0"), same_value("2.123456789", "2.1234567"), same_value("a", "b")
-    (True, True, False)
+    >>> same_value("2000", "2000.0"), same_value("2.123456789", "2.1234567"), same_value("a & b", "a &amp; b")
+    (True, True, True)
+    >>> same_value("2.12345", "2.1235"), same_value("a", "b")
+    (False, False)
     """
     if ours == theirs or ours == html.unescape(theirs):
         return True

@@ -467,8 +467,6 @@ def _files(steps: Iterable[Step]) -> Iterator[Placed]:
                 yield from files
             case SendFile(placed):
                 yield placed
-            case _:
-                pass
 
 
 def _home(address: Address) -> tuple[str, str]:

@@ -13,13 +13,19 @@ def file_uri(address: Address, project: str) -> str:
 
     >>> file_uri(Address(Node("sub-01"), "", "BIDS", "x y"), "P")
     '/data/projects/P/subjects/sub-01/resources/BIDS/files/x%20y'
+    >>> file_uri(Address(Node("sub-01", "e"), "anat_T1w", "NIFTI", "a/x.nii"), "P").partition("/experiments")[2]
+    '/e/scans/anat_T1w/resources/NIFTI/files/a/x.nii'
     """
     steps = (("scans", address.scan), ("resources", address.resource))
     return f"{node_uri(address.node, project)}{_path(steps)}/files/{quote(address.name)}"
 
 
 def node_uri(node: Node, project: str) -> str:
-    """The address of a project, a subject or an experiment; with ``?format=html`` it is a page."""
+    """The address of a project, a subject or an experiment; with ``?format=html`` it is a page.
+
+    >>> node_uri(Node("sub/1", "e 1"), "P")
+    '/data/projects/P/subjects/sub%2F1/experiments/e%201'
+    """
     steps = (("projects", project), ("subjects", node.subject), ("experiments", node.experiment))
     return f"/data{_path(steps)}"
 
