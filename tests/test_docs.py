@@ -257,11 +257,24 @@ echo "Submitted batch job 1"
 for task in $tasks; do wait "$task" || exit 1; done"""
 """What Slurm does with an array, on this machine."""
 
+JOBQUEUE = """
+from distributed import LocalCluster
+
+class SLURMCluster(LocalCluster):
+    def __init__(self, **_):
+        super().__init__(n_workers=0, processes=False, protocol="tcp://", dashboard_address=":0")
+
+    def scale(self, jobs):
+        super().scale(jobs)
+"""
+"""A queue whose jobs are threads of this machine."""
+
 
 def test_a_cluster_is_used_as_the_page_shows(home: Path, stock_xnat: LocalServer) -> None:
     generate_many(home / "study", subjects=3)
     (home / ".netrc").write_text(f"machine {stock_xnat.url.removeprefix('http://')} login alice password {PASSWORD}\n")
     _write_program(home / ".shell/sbatch", SBATCH)
+    (home / "dask_jobqueue.py").write_text(JOBQUEUE)
 
     reader = Reader(home, home, ((EXAMPLE, stock_xnat.url),))
     reader.follow(_read("howto/cluster.md"))

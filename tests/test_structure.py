@@ -63,7 +63,7 @@ LAYERS = (
         "vault",
     },
     {"rereading", "connecting", "describing", "running", "pushing", "serving", "keeping", "depositing"},
-    {"rechecking", "pulling", "removing", "undoing", "explaining", "examining", "checking"},
+    {"executing", "rechecking", "pulling", "removing", "undoing", "explaining", "examining", "checking"},
     {"bidsapp", "cli", "options", "progress", "pytest_plugin", "ui"},
 )
 """What a module may import lies in its own layer or in one before it."""
@@ -84,6 +84,7 @@ DOORS = {
     "deno": {"validating"},
     "jinja2": {"showing"},
     "keyring": {"vault"},
+    "distributed": {"executing"},
 }
 """Each library has one module that knows it. The embedded archive has its own, and shares none with the client."""
 
@@ -198,6 +199,8 @@ LATE = (
     "requests",
     "rich.progress",
     "keyring",
+    "dask",
+    "distributed",
 )
 
 

@@ -27,6 +27,7 @@ from xnat_bids_push.options import (
     Archive,
     CaBundle,
     Config,
+    Executor,
     Guarding,
     Jobs,
     Kept,
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
     from xnat_bids_push.keeping import Asked, Keeper
     from xnat_bids_push.model import Experiment, NodePlan, Outcome
     from xnat_bids_push.preflight import Skip
-    from xnat_bids_push.pushing import OnOutcome, Survey
+    from xnat_bids_push.pushing import Crew, OnOutcome, Survey
     from xnat_bids_push.receipt import Receipt as Opening
     from xnat_bids_push.removing import Removal
     from xnat_bids_push.report import Report
@@ -127,6 +128,7 @@ def push(
     kept: Kept,
     *,
     jobs: Jobs = 4,
+    executor: Executor = "",
     output: Output,
 ) -> None:
     """Push a dataset into a project, and prove that it arrived. To go on after an interruption, push again."""
@@ -144,6 +146,7 @@ def push(
         chosen(what, which, placing, sessions, allowed, aim, guarding, policies, told), placing.mapping, local
     )
     with (
+        _crew(executor, settings, where, project) as crew,
         open_settings(settings, project, access) as opened,
         screen.running("Pushing", found) as tally,
         _keeper(kept, dataset, opened, asked) as keeper,
@@ -173,6 +176,7 @@ def push(
             on_outcome=_listener(screen, keeper),
             on_bytes=tally.add,
             on_work=tally.work,
+            crew=crew,
         )
         if keeper is not None:
             keeper.finish(report, pushing.left_out(dataset, found))
@@ -184,6 +188,27 @@ def _keeper(kept: Kept, dataset: Dataset, archive: Opened, asked: Asked) -> Abst
     from xnat_bids_push.keeping import Keeper
 
     return nullcontext() if kept.no_receipt else Keeper(dataset, archive, folder=kept.receipts, asked=asked)
+
+
+@contextmanager
+def _crew(executor: str, settings: Settings, where: Where, project: str) -> Iterator[Crew | None]:
+    """Who does the work; None for this process."""
+    from xnat_bids_push.errors import ConfigError
+
+    if not executor:
+        yield None
+        return
+    from xnat_bids_push.executing import Login, open_cluster
+
+    kind, _, address = executor.partition(":")
+    if kind != "dask" or not address:
+        raise ConfigError(f"--executor {executor}: it must be like dask:tcp://host:8786, or dask:scheduler.json")
+    if not settings.server:
+        raise ConfigError("--executor: a cluster needs a server that all its machines can reach: give --server")
+    config = where.config.expanduser().absolute() if where.config is not None else None
+    login = Login(settings.server, settings.user, project, config, settings.ca_bundle, settings.timeout)
+    with open_cluster(address, login) as cluster:
+        yield cluster
 
 
 def _deposit(screen: Screen, keeper: Keeper, dataset: Dataset, archive: Opened) -> None:
@@ -321,6 +346,7 @@ def verify(
         Path | None,
         typer.Option("--report", help="Also write the result to this file, as one JSON object.", show_default=False),
     ] = None,
+    executor: Executor = "",
     where: Where,
     what: What,
     which: Which,
@@ -341,9 +367,15 @@ def verify(
     dataset = _read(root, what, which, placing, sessions)
     found = pushing.healthy(dataset)
     settings = _settings(screen, where, root)
-    with open_settings(settings, project) as opened, screen.running("Comparing", found):
+    with (
+        _crew(executor, settings, where, project) as crew,
+        open_settings(settings, project) as opened,
+        screen.running("Comparing", found),
+    ):
         opened.listen(screen.note)
-        report = pushing.verify(dataset, opened, found=found, skip=_skip(allowed), deep=deep, on_outcome=screen.outcome)
+        report = pushing.verify(
+            dataset, opened, found=found, skip=_skip(allowed), deep=deep, on_outcome=screen.outcome, crew=crew
+        )
     _write_report(to, report)
     _finish(screen, report, "verify --deep" if deep else "verify", settings)
 

@@ -278,6 +278,14 @@ Receipt = Annotated[
     Path | None, typer.Option(help="The receipt (.json) of a push, instead of a dataset.", show_default=False)
 ]
 Jobs = Annotated[int, typer.Option(min=1, max=64, help="How many sessions are sent at a time.")]
+Executor = Annotated[
+    str,
+    typer.Option(
+        metavar="dask:ADDRESS",
+        help="Let a Dask cluster do the work: its scheduler's address, or the file that the scheduler wrote.",
+        show_default=False,
+    ),
+]
 Archive = Annotated[Path | None, typer.Option("--archive", help="The local archive's folder.", show_default=False)]
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
+from typing import Protocol
 
 from xnat_bids_push.annex import get_content, get_subdataset
 from xnat_bids_push.archive import LISTED_AT_ONCE, Archive
 from xnat_bids_push.choosing import Chosen, choose, nothing_taken
 from xnat_bids_push.dataset import Dataset
-from xnat_bids_push.errors import ConfigError, DatasetError
+from xnat_bids_push.errors import ArchiveError, ConfigError, DatasetError
 from xnat_bids_push.fields import Telling
 from xnat_bids_push.identifying import Findings, Guard
 from xnat_bids_push.labels import Portion
@@ -252,6 +255,49 @@ def _is_pushed(experiment: Experiment, archive: Archive, table: Table) -> bool:
     return any(is_copy(one, table) or one.scan.partition("_")[0] in table.datatypes for one in files)
 
 
+# ------------------------------------------------------------------ the work
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is done with a dataset in rounds, be it here or elsewhere.
+
+    Args:
+        make: makes a run of a dataset over an archive, and may be told what that holds.
+        examines: whether it is only looked at.
+        subjects: whether subjects without files count, too.
+        omitted: what is left out because of the site.
+    """
+
+    make: Callable[..., Run]
+    examines: bool = False
+    subjects: bool = False
+    omitted: Omitted = field(default_factory=Omitted)
+
+    def on(self, dataset: Dataset, run: Run) -> Iterator[list[Outcome]]:
+        """What comes of it, batch by batch."""
+        do = run.examine if self.examines else run.settle
+        return map(do, batches(dataset, subjects=self.subjects, omitted=self.omitted))
+
+    def given_up(self, dataset: Dataset, run: Run, error: ArchiveError) -> Iterator[Outcome]:
+        """What is told where it could not be done."""
+        for batch in batches(dataset, subjects=self.subjects, omitted=self.omitted):
+            yield from run.given_up(batch, error)
+
+
+class Crew(Protocol):
+    """Others who do a run's work."""
+
+    def outcomes(self, dataset: Dataset, run: Run, work: Work) -> Iterator[Outcome]:
+        """What comes of it."""
+
+
+def _outcomes(dataset: Dataset, run: Run, work: Work, crew: Crew | None) -> Iterator[Outcome]:
+    if crew is not None:
+        return crew.outcomes(dataset, run, work)
+    return chain.from_iterable(work.on(dataset, run))
+
+
 # ------------------------------------------------------------------ the verbs
 
 
@@ -302,6 +348,7 @@ def push(
     on_work: OnWork | None = None,
     pause: float = 1.0,
     large: int = LARGE,
+    crew: Crew | None = None,
 ) -> Report:
     """Make the archive equal to the dataset, and prove it.
 
@@ -326,6 +373,7 @@ def push(
         on_work: told, by each thread, which node it begins with, and None when it has done what it can there.
         pause: seconds before a failed round is tried again, doubled each time.
         large: the size in bytes from which on a file travels by itself.
+        crew: others who do the work, with as many jobs each.
 
     Raises:
         DatasetError: the dataset cannot be pushed as it is; nothing was written.
@@ -334,24 +382,16 @@ def push(
         ArchiveError: the server cannot be asked what it has.
     """
     found = found or survey(dataset, validation, guard=guard)
-    run = Run(
-        dataset,
-        archive,
-        jobs=jobs,
-        telling=telling,
-        update_fields=update_fields,
-        policy=policy,
-        on_bytes=on_bytes,
-        on_work=on_work,
-        pause=pause,
-        large=large,
+    make = partial(
+        Run, jobs=jobs, telling=telling, update_fields=update_fields, policy=policy, pause=pause, large=large
     )
+    run = make(dataset, archive, on_bytes=on_bytes, on_work=on_work)
     found = check(dataset, archive, found, run=run, skip=skip)
     if policy.delete:
         _check_deletions(dataset, found, run, max_delete)
     report = _report(archive, found, dataset.table)
-    for batch in batches(dataset, subjects=update_fields, omitted=found.omitted):
-        _add_all(report, run.settle(batch), on_outcome)
+    work = Work(make, subjects=update_fields, omitted=found.omitted)
+    _add_all(report, _outcomes(dataset, run, work, crew), on_outcome)
     _finish(report, run, found, on_outcome)
     report.unset = tuple(run.issues())
     report.issues += report.unset
@@ -396,25 +436,27 @@ def verify(
     skip: Skip | None = None,
     deep: bool = False,
     on_outcome: OnOutcome | None = None,
+    crew: Crew | None = None,
 ) -> Report:
     """Whether the archive equals the dataset, by the server's own listing and digests.
 
     Where the server has a file's size only, it is asked to compute the digest; nothing else is written. If `deep`,
     its digests count for nothing: everything is read back, and digested here. What `skip` left out of a push is left
-    out here too.
+    out here too. Others may do the work: see `push`.
 
     Raises:
         DatasetError: the dataset cannot be read.
         ArchiveError: the server cannot be asked what it has.
     """
     found = found or healthy(dataset)
-    run = Run(dataset, archive, deep=deep)
+    make = partial(Run, deep=deep)
+    run = make(dataset, archive)
     if skip is not None:
         registered = archive.registered_types() if skip.unregistered else frozenset()
         found.omitted = omitted(found.wanted, found.project_files, registered, skip)
     report = _report(archive, found, dataset.table)
-    for batch in batches(dataset, omitted=found.omitted):
-        _add_all(report, run.examine(batch), on_outcome)
+    work = Work(make, examines=True, omitted=found.omitted)
+    _add_all(report, _outcomes(dataset, run, work, crew), on_outcome)
     _finish(report, run, found, on_outcome)
     return report
 

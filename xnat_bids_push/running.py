@@ -9,10 +9,10 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.choosing import narrow
@@ -66,6 +66,14 @@ class _Stopped(Exception):
     """Raised inside the transfers of the other threads when the user interrupts."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a project is known to hold: the labels of its subjects, and its experiments by label."""
+
+    subjects: Set[str]
+    experiments: Mapping[str, Experiment]
+
+
 class Run:
     """One pass of a dataset over an archive: what the server is known to have, and what was sent."""
 
@@ -83,6 +91,7 @@ class Run:
         pause: float = 1.0,
         large: int = LARGE,
         deep: bool = False,
+        there: Listing | None = None,
     ) -> None:
         self._deep = deep
         self._unread: dict[Node, Exception] = {}
@@ -107,13 +116,27 @@ class Run:
         self._deeds = Deeds()
         self.survived: Counter[str] = Counter()
         self._admitted = False
-        self._subjects = set(archive.subjects())
-        self._experiments = archive.experiments()
+        there = there or Listing(archive.subjects().keys(), archive.experiments())
+        self._subjects = set(there.subjects)
+        self._experiments = dict(there.experiments)
+        self._heard: dict[Issue, None] = {}
+
+    def listing(self, labels: Container[str]) -> Listing:
+        """What the project is known to hold of some subjects."""
+        subjects = frozenset(label for label in self._subjects if label in labels)
+        return Listing(subjects, {name: one for name, one in self._experiments.items() if one.subject in labels})
+
+    def hear(self, issues: Iterable[Issue], survived: Mapping[str, int], size: int) -> None:
+        """Take in what another run, which does a part of this one's work, has to tell beside outcomes."""
+        self._heard |= dict.fromkeys(issues)
+        self.survived.update(survived)
+        if self._on_bytes is not None:
+            self._on_bytes(size)
 
     def issues(self) -> Iterator[Issue]:
         """What could not be told in XNAT's fields."""
-        yield from self._describer.issues
-        yield from self._describe.issues()
+        own = (*self._describer.issues, *self._describe.issues())
+        yield from dict.fromkeys(own) | self._heard
 
     def subject_fields(self, label: str) -> tuple[Field, ...]:
         """The fields that a subject of the dataset is given."""
@@ -179,7 +202,7 @@ class Run:
         What failed is tried again by one worker alone: a server in trouble is not helped by several.
         """
         if self.stopped is not None:
-            return [_outcome(_unplanned(parcel, self.stopped), self.stopped, Counter()) for parcel in batch]
+            return self.given_up(batch, self.stopped)
         self._sent.clear()
         self._hidden.clear()
         self._spoiled.clear()
@@ -232,10 +255,14 @@ class Run:
         if refusal:
             raise AccessDenied(refusal)
 
+    def given_up(self, batch: Sequence[Parcel], error: ArchiveError) -> list[Outcome]:
+        """What is said of parcels that nothing is done about, and why."""
+        return [_outcome(_unplanned(parcel, error), error, Counter()) for parcel in batch]
+
     def examine(self, batch: Sequence[Parcel]) -> list[Outcome]:
         """Compare some parcels; ask the server for digests that it lacks."""
         if self.stopped is not None:
-            return [_outcome(_unplanned(parcel, self.stopped), self.stopped, Counter()) for parcel in batch]
+            return self.given_up(batch, self.stopped)
         errors: dict[Node, Exception] = {}
         plans = self.proven(batch, errors)
         errors |= self._unread
