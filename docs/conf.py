@@ -29,7 +29,7 @@ python_use_unqualified_type_names = True
 # Types of the standard library, of typing, and of our own inner modules: named in signatures, described elsewhere.
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|contextlib|pathlib|os|typing|re|abc|enum|builtins)\..*"),
-    ("py:.*", r"(Path|PathLike|Client|Iterator|Iterable|Callable|Sequence|Mapping|Counter|Md5|Table|OnOutcome|OnBytes)"),
+    ("py:.*", r"(Path|PathLike|Iterator|Iterable|Callable|Sequence|Mapping|Counter|Md5|Table|OnOutcome|OnBytes)"),
     ("py:.*", r"(tuple|dict|list)\[.*"),
     ("py:.*", r"xnat_bids_push\.(archive|client|identifying|labels|mapping|package|policies|table)(\..*)?"),
     ("py:.*", r"xnat_bids_push\.(dataset\.HasRoot|removing\.Deletion|fields\.Telling|report\.Omitted)"),
@@ -38,5 +38,6 @@ nitpick_ignore_regex = [
         r"(xnat_bids_push\.model\.)?"
         r"(Step|CreateSubject|Deletion|ImportSession|CreateScans|SetFields|FillResource|SendFile|Deletion|Deed|Made|StoredFile)",
     ),
+    ("py:.*", r"Client"),
     ("py:.*", r"Made by the push"),  # napoleon takes the words before a colon for a type
 ]
