@@ -206,7 +206,7 @@ def _crew(executor: str, settings: Settings, where: Where, project: str) -> Iter
     if not settings.server:
         raise ConfigError("--executor: a cluster needs a server that all its machines can reach: give --server")
     config = where.config.expanduser().absolute() if where.config is not None else None
-    login = Login(settings.server, settings.user, project, config, settings.ca_bundle, settings.timeout)
+    login = Login(settings.server, where.user, project, config, settings.ca_bundle, settings.timeout)
     with open_cluster(address, login) as cluster:
         yield cluster
 

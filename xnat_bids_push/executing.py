@@ -49,7 +49,7 @@ _PATIENCE = 30
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Where a worker logs in, and as whom; the password is its own affair."""
+    """Where a worker logs in, and as whom; the password is its own affair, and so is an empty user."""
 
     server: str
     user: str
@@ -128,11 +128,12 @@ def _opened(errand: Errand) -> Archive:
                     user=login.user,
                     config=login.config,
                     ca_bundle=Path(login.ca_bundle) if login.ca_bundle else None,
+                    timeout=login.timeout,
                 )
             except ConfigError as error:
                 raise ConfigError(f"a worker on {socket.gethostname()} says: {error}") from error
             stack = ExitStack()
-            archive = stack.enter_context(open_settings(replace(settings, timeout=login.timeout), login.project))
+            archive = stack.enter_context(open_settings(settings, login.project))
             _logged_in[errand.run] = stack, archive
         return _logged_in[errand.run][1]
 
