@@ -11,10 +11,11 @@ SAMPLE := test_data/sample
 EVERYTHING := --derivatives all --sourcedata
 
 .DEFAULT_GOAL := help
-.PHONY: help dev lock audit demo test lint types unit validate check docs screenshots bench faults machine examples oracle dist clean
+.PHONY: help dev lock audit demo test lint types unit validate check docs image-check screenshots bench faults machine
+.PHONY: examples oracle dist clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 # ---------------------------------------------------------------- environments
 # The stamps .run and .dev say what a virtual environment holds; a change of pyproject.toml makes them stale.
@@ -43,9 +44,12 @@ $(VENV)/.audit: $(VENV)/.venv
 	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.5' 'pip-audit>=2.7'
 	@touch $@
 
-lock: $(VENV)/.audit  ## write requirements/ci.txt anew: the versions that CI uses, with their hashes
-	$(VENV)/audit/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--no-header --no-annotate --extra dev -o $(LOCK) pyproject.toml requirements/ci.in
+COMPILE := $(VENV)/audit/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+lock: $(VENV)/.audit  ## write requirements/*.txt anew: the versions that CI and the image use, with their hashes
+	$(COMPILE) --upgrade --extra dev -o $(LOCK) pyproject.toml requirements/ci.in
+	$(COMPILE) --upgrade -c $(LOCK) -o requirements/image.txt pyproject.toml
+	$(COMPILE) --upgrade -c $(LOCK) -o requirements/build.txt requirements/build.in
 
 audit: $(VENV)/.audit  ## ask the advisory service about the locked versions; this needs the network
 	$(VENV)/audit/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r $(LOCK)
@@ -116,10 +120,13 @@ docs: $(VENV)/.dev  ## the documentation, into docs/_build/html; a warning is an
 screenshots: $(VENV)/.dev  ## make the pictures of the documentation; those of pages need a Chromium
 	$(BIN)/python -m tools.screenshots
 
+image-check: $(VENV)/.dev  ## what the Dockerfile says, done in a bare Debian root folder (as root, with mmdebstrap)
+	$(BIN)/python -m tools.image
+
 dist: $(VENV)/.dev  ## wheel and source archive, into dist
 	@rm -rf dist
 	$(BIN)/python -m build --outdir dist
 
 clean:  ## remove what make made, and nothing else
-	rm -rf $(DEMO) dist docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) .image dist docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@if [ -e $(VENV)/.venv ]; then rm -rf $(VENV); fi

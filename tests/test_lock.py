@@ -11,13 +11,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 CHECKOUT = Path(__file__).parents[1]
-LOCK = CHECKOUT / "requirements" / "ci.txt"
+LOCKS = CHECKOUT / "requirements"
 
 
-def locked() -> dict[str, list[str]]:
+def locked_in(file: str) -> dict[str, list[str]]:
     """The locked versions of each package; there may be one for each Python."""
     found: dict[str, list[str]] = {}
-    for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", LOCK.read_text("utf-8"), re.MULTILINE):
+    for name, version in re.findall(
+        r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", (LOCKS / file).read_text("utf-8"), re.MULTILINE
+    ):
         found.setdefault(canonicalize_name(name), []).append(version)
     return found
 
@@ -36,16 +38,17 @@ def declared() -> list[Requirement]:
 def test_the_lock_is_that_of_the_declared_versions(one: Requirement) -> None:
     if one.marker is not None and not one.marker.evaluate():
         pytest.skip("not for this system")
-    versions = locked().get(canonicalize_name(one.name), [])
+    versions = locked_in("ci.txt").get(canonicalize_name(one.name), [])
 
     assert any(one.specifier.contains(version) for version in versions), f"{one}: run make lock"
 
 
-def test_every_locked_version_has_its_hashes_and_no_address() -> None:
-    text = LOCK.read_text("utf-8")
+@pytest.mark.parametrize("file", ["ci.txt", "image.txt", "build.txt"])
+def test_every_locked_version_has_its_hashes_and_no_address(file: str) -> None:
+    text = (LOCKS / file).read_text("utf-8")
     entries = [part for part in re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE) if part.strip()]
 
-    assert len(entries) > 50
+    assert len(entries) == sum(map(len, locked_in(file).values()))
     for entry in entries:
         assert re.fullmatch(
             r"[A-Za-z0-9._-]+==[^\s;\\]+(?: ; [^\\\n]+)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n?", entry
