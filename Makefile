@@ -84,7 +84,8 @@ examples: $(VENV)/.dev  ## take the datasets of ../shared, if they are there, th
 oracle: $(VENV)/.dev  ## read the names of the datasets of ../shared, if they are there, beside pybids
 	$(BIN)/python -m tools.oracle ../shared/bids-examples ../shared/real-bids $(SAMPLE)
 
-bench: $(VENV)/.dev  ## count requests and measure rates, beside the same done with pyxnat
+bench: $(VENV)/.dev  ## count requests, and measure rates and reading, beside other tools where they are installed
+	$(BIN)/python -m tools.bench_reading
 	$(BIN)/python -m tools.bench
 	$(BIN)/python -m tools.bench_server
 
