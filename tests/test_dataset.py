@@ -605,7 +605,7 @@ def found_file(path: Path, content: bytes) -> BidsFile:
     """A file as the walk finds it."""
     path.write_bytes(content)
     status = path.stat()
-    return BidsFile("a/b.nii", status.st_size, path, status.st_mtime_ns)
+    return BidsFile("a/b.nii", status.st_size, str(path), status.st_mtime_ns)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -244,7 +244,7 @@ class Machine(RuleBasedStateMachine):
         files = {one.address: one for parcel in parcels for one in parcel.files}
         assert {one.file.path for one in files.values() if one.origin is Origin.DATASET} == self.disk.keys()
         contents = {
-            address: one.file.content if isinstance(one.file.content, bytes) else one.file.content.read_bytes()
+            address: one.file.content if isinstance(one.file.content, bytes) else Path(one.file.content).read_bytes()
             for address, one in files.items()
         }
         made = frozenset(address for address, one in files.items() if one.origin is not Origin.DATASET)
@@ -446,7 +446,7 @@ class Machine(RuleBasedStateMachine):
     def others_add_a_file(self, data: st.DataObject, resource: str, end: str) -> None:
         """Beside one of ours, under a name that begins with its name; in the same resource, or in one of their own."""
         beside = data.draw(st.sampled_from(sorted(self.seen.files)))
-        theirs = replace(beside, resource=resource or beside.resource, name=f"{beside.name}{end}")
+        theirs = beside._replace(resource=resource or beside.resource, name=f"{beside.name}{end}")
         if theirs in self.seen.files:
             return
         self.send("PUT", file_uri(theirs, self.project), b"theirs", inbody="true")

@@ -563,7 +563,7 @@ def test_no_obstacle_makes_steps_or_asks_for_proof() -> None:
 def test_files_under_another_subject_are_not_called_ours() -> None:
     """What lies there is somebody's own, whatever it is called."""
     elsewhere = Node("john", EXPERIMENT.experiment)
-    files = [replace(stored(one), address=replace(one.address, node=elsewhere)) for one in SESSION.files]
+    files = [replace(stored(one), address=one.address._replace(node=elsewhere)) for one in SESSION.files]
     there = Holding(elsewhere, "XNAT_1", SESSION.xsi_type, {one.address: one for one in files})
 
     assert {one.state for one in planned(SESSION, there).findings} == {State.MISSING}

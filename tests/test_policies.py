@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,7 +78,7 @@ def test_what_waited_goes_when_all_is_proven() -> None:
 
 
 def test_nothing_is_deleted_while_something_is_not_proven() -> None:
-    extra = StoredFile(replace(IMAGE.address, name="sub-1_ses-a+b_acq-x_T1w.nii"), 1, OTHER)
+    extra = StoredFile(IMAGE.address._replace(name="sub-1_ses-a+b_acq-x_T1w.nii"), 1, OTHER)
     for image in (stored(IMAGE, digest=OTHER), stored(IMAGE, digest="")):
         steps = planned(there(extra, image=image), DELETE).steps
         assert not any(isinstance(step, Deletion) for step in steps)

@@ -222,7 +222,7 @@ def test_subjects_of_fif(tmp_path: Path) -> None:
     path.write_bytes(fif((100, bytes(20)), (401, b"Jane"), (404, born), (204, struct.pack(">ii", 1_299_233_472, 0))))
     found = Findings()
 
-    look_into([BidsFile("sub-01/meg/sub-01_meg.fif", path.stat().st_size, path)], found)
+    look_into([BidsFile("sub-01/meg/sub-01_meg.fif", path.stat().st_size, str(path))], found)
 
     assert set(found.sums) == {"name", "birth", "date"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import fields
 from importlib import resources
 from pathlib import Path
 
@@ -58,7 +59,8 @@ def test_a_file_may_hold_one_key(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
-    assert mapping_table(written(tmp_path, "")) == default_table()
+    table = mapping_table(written(tmp_path, ""))
+    assert all(getattr(table, row.name) == getattr(default_table(), row.name) for row in fields(table))
 
 
 def test_a_row_of_a_field_is_replaced_whole(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from xnat_bids_push.errors import ConfigError
-from xnat_bids_push.mapping import Placement, Spot, folder_of, path_of, recording_name, scan_name, spot
+from xnat_bids_push.mapping import Placement, Spot, folder_of, path_of, scan_name, sense, spot
 from xnat_bids_push.model import Address, Holding, Issue, Node, Origin, Parcel, Placed
 from xnat_bids_push.table import Table
 
@@ -350,8 +350,8 @@ def _known(place: Place, scan: str) -> dict[str, Set[str]]:
 
 
 def _extension(where: Spot, table: Table) -> Set[str]:
-    name = recording_name(where, table)
-    return {name.extension} if name else set()
+    says = sense(where, table)
+    return {says.extension} if says is not None and says.resource else set()
 
 
 # ------------------------------------------------------------------ choosing

@@ -19,8 +19,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
@@ -235,21 +236,34 @@ def _stands_for_content(path: Path) -> bool:
     """Whether a path is a link or a pointer of git-annex without content."""
     if path.is_symlink() and not path.exists():
         return in_objects(str(path.readlink()))
-    return path.is_file() and os.access(path, os.R_OK) and _pointer(path, path.stat().st_size) is not None
+    return path.is_file() and os.access(path, os.R_OK) and _pointer(str(path), path.stat().st_size) is not None
 
 
-def _pointer(path: Path, size: int) -> Key | None:
-    if size > LONGEST_POINTER:
+def _pointer(path: str, size: int) -> Key | None:
+    """The key that a file points to; None if it is no pointer file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not 0 < size <= LONGEST_POINTER:
+        if not os.access(path, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return None
-    with path.open("rb", buffering=0) as stream:
-        return read_pointer(stream.read(POINTER_HEAD) or b"")
+    descriptor = os.open(path, os.O_RDONLY | _BINARY)
+    try:
+        return read_pointer(os.read(descriptor, POINTER_HEAD))
+    finally:
+        os.close(descriptor)
+
+
+_BINARY = getattr(os, "O_BINARY", 0)
 
 
 def _description(path: Path) -> BidsFile | None:
     if not path.is_file():
         return None
     status = path.stat()
-    return BidsFile(DESCRIPTION, status.st_size, path, status.st_mtime_ns)
+    return BidsFile(DESCRIPTION, status.st_size, str(path), status.st_mtime_ns)
 
 
 def _description_issues(path: Path) -> Iterator[Issue]:
@@ -349,7 +363,7 @@ class _Walk:
     modules: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def part(self, subject: str) -> Part:
-        self.files.sort(key=lambda file: file.path)
+        self.files.sort(key=_path)
         return Part(
             subject,
             tuple(self.files),
@@ -398,7 +412,7 @@ class _Walk:
     def _entries(self, folder: str) -> Sequence[os.DirEntry[str]]:
         try:
             with os.scandir(self.root / folder) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
+                return sorted(entries, key=_name)
         except OSError as error:
             self._error(folder or ".", f"cannot be read: {error.strerror}")
             return _UNREADABLE
@@ -408,7 +422,7 @@ class _Walk:
         if _LEFTOVERS.fullmatch(entry.name):
             self.left_out.append(LeftOut(path, "version control, or an editor's or a system's leftover"))
             return False
-        if not _is_text(entry.name):
+        if not (entry.name.isascii() or _is_text(entry.name)):
             self._error(path, "its name is not UTF-8: rename it")
         elif entry.is_symlink():
             self._link(path)
@@ -424,22 +438,22 @@ class _Walk:
         except OSError as error:
             self._error(path, f"vanished while the dataset was read ({error.strerror}): try again when it is at rest")
             return
-        self._file(path, status, self.root / path)
+        self._file(path, status, entry.path)
 
-    def _file(self, path: str, status: os.stat_result, content: Path) -> None:
+    def _file(self, path: str, status: os.stat_result, content: str) -> None:
         if self._take(path, status, content) and status.st_mode & stat.S_IXUSR:
             self.marks.append(Mark(path, MarkKind.EXECUTABLE))
 
-    def _take(self, path: str, status: os.stat_result, content: Path) -> bool:
+    def _take(self, path: str, status: os.stat_result, content: str) -> bool:
         """Take a file's content in; False if that cannot be."""
         if not stat.S_ISREG(status.st_mode):
             self._error(path, "is neither a file nor a folder, and cannot be pushed: remove it")
             return False
-        if not os.access(content, os.R_OK):
-            self._error(path, "cannot be read: change its permissions")
-            return False
         try:
             pointed = _pointer(content, status.st_size)
+        except PermissionError:
+            self._error(path, "cannot be read: change its permissions")
+            return False
         except OSError as error:
             self._error(path, f"cannot be read: {error.strerror}")
             return False
@@ -453,7 +467,7 @@ class _Walk:
         where = spot(file.path, self.table)
         if where.subject and not where.tree and self.ignores(_thing(file.path, where)):
             file = replace(file, ignored=True)
-        else:
+        elif where.datatype and "/" not in where.inner:
             self._name_check(file.path, where)
         self.files.append(file)
 
@@ -492,7 +506,7 @@ class _Walk:
             self.issues.append(Issue(Severity.WARNING, path, reason))
         self.marks.append(Mark(path, MarkKind.LINK, target.replace(os.sep, "/")))
         if not stat.S_ISDIR(status.st_mode):
-            self._take(path, status, real)
+            self._take(path, status, str(real))
         elif is_subject(path):
             reason = "is a link to a folder: it stays a link, and XNAT gets no subject for it"
             self.issues.append(Issue(Severity.WARNING, path, reason))
@@ -504,19 +518,23 @@ class _Walk:
             reason = f"git-annex has {status.st_size} bytes of it, and should have {key.size}"
             self._error(path, f"{reason}: have it checked with: git annex fsck {shlex.quote(path)}")
         else:
-            self._file(path, status, content)
+            self._file(path, status, str(content))
 
     def _name_check(self, path: str, where: Spot) -> None:
         """Warn of entities that BIDS does not know: they often are typing errors."""
-        if not where.datatype or "/" in where.inner:
-            return
-        name = parse_name(where.inner)
-        unknown = [key for key, _ in name.entities if key not in vocabulary()] if name else []
+        unknown = _unknown_entities(where.inner.removeprefix(f"{where.subject}_").removeprefix(f"{where.session}_"))
         if unknown:
             self.issues.append(Issue(Severity.WARNING, path, f"BIDS knows no entity {', '.join(unknown)}"))
 
     def _error(self, path: str, message: str) -> None:
         self.issues.append(Issue(Severity.ERROR, _printable(path), _printable(message)))
+
+
+@lru_cache(maxsize=1 << 12)
+def _unknown_entities(name: str) -> tuple[str, ...]:
+    """The entities of a name that BIDS does not know. Without subject and session it is the same in every session."""
+    parsed = parse_name(name)
+    return tuple(key for key, _ in parsed.entities if key not in vocabulary()) if parsed else ()
 
 
 def _thing(path: str, where: Spot) -> str:
@@ -526,6 +544,9 @@ def _thing(path: str, where: Spot) -> str:
 
 
 _UNREADABLE: Sequence[os.DirEntry[str]] = ()
+
+_name = attrgetter("name")
+_path = attrgetter("path")
 
 
 def _is_text(name: str) -> bool:
@@ -560,7 +581,7 @@ def open_content(file: BidsFile) -> Iterator[BinaryIO]:
     if isinstance(file.content, bytes):
         yield BytesIO(file.content)
     else:
-        with file.content.open("rb", buffering=0) as stream:
+        with Path(file.content).open("rb", buffering=0) as stream:
             yield cast("BinaryIO", stream)
 
 
@@ -590,10 +611,10 @@ _CHANGED = "changed while it was read: push again when it is at rest"
 
 def change_of(file: BidsFile) -> str:
     """Why a file is no longer what it was when it was found, for people; empty if it is."""
-    if not isinstance(file.content, Path):
+    if isinstance(file.content, bytes):
         return ""
     try:
-        status = file.content.stat()
+        status = Path(file.content).stat()
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return "" if (status.st_size, status.st_mtime_ns) == (file.size, file.stamp) else _CHANGED
@@ -616,9 +637,9 @@ def md5_of(file: BidsFile) -> Md5:
 
 def _annexed_md5(file: BidsFile) -> Md5 | None:
     """The digest in the key of what git-annex keeps, if that is as large as the key says."""
-    if isinstance(file.content, bytes) or not in_objects(str(file.content)):
+    if isinstance(file.content, bytes) or not in_objects(file.content):
         return None
-    key = read_key(file.content.name)
+    key = read_key(Path(file.content).name)
     return key.md5 if key is not None and key.size == file.size else None
 
 

@@ -41,7 +41,7 @@ def deposit(receipt: Path, archive: Archive, table: Table, *, pause: float = 1.0
 
 def _placed(path: Path, table: Table) -> Placed:
     found = path.stat()
-    file = BidsFile(path.name, found.st_size, path, found.st_mtime_ns)
+    file = BidsFile(path.name, found.st_size, str(path), found.st_mtime_ns)
     return Placed(file, Address(Node(), "", table.receipts, path.name), "receipt")
 
 

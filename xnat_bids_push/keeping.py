@@ -236,10 +236,10 @@ def _issue(one: Issue) -> Mapping[str, object]:
 def _description(dataset: Dataset) -> object:
     """``dataset_description.json``, if it is an object of reasonable size."""
     file = dataset.description
-    if file is None or not isinstance(file.content, Path) or file.size > _LONGEST:
+    if file is None or isinstance(file.content, bytes) or file.size > _LONGEST:
         return {}
     try:
-        found = json.loads(file.content.read_text("utf-8-sig"))
+        found = json.loads(Path(file.content).read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -10,7 +10,11 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from operator import attrgetter
+from typing import NamedTuple
 
 from xnat_bids_push.errors import MappingError
 from xnat_bids_push.labels import Portion
@@ -54,15 +58,14 @@ _LONGEST_RESOURCE = _LONGEST - len("_catalog.xml")
 
 _PHASES = frozenset({"phase", "real", "imag"})
 
-Key = tuple[tuple[tuple[str, str], ...], str]
-"""What makes two files one recording: entities without ``sub``, ``ses`` and ``split``, and the suffix."""
+_FOLDERS, _NAMES = 1 << 10, 1 << 13
+"""How many folders and names are remembered. Names are the same in every session, but for subject and session."""
 
 
 # ------------------------------------------------------------------ where a path lies
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
+class Spot(NamedTuple):
     """Where a path lies in the BIDS hierarchy.
 
     Args:
@@ -88,8 +91,16 @@ def spot(path: str, table: Table) -> Spot:
     >>> spot("stimuli/sub-01/x.png", default_table()).subject
     ''
     """
-    first, _, below = path.partition("/")
-    if first in table.trees and below:
+    folder, slash, name = path.rpartition("/")
+    subject, session, datatype, tree, inner = _spot_of_folder(folder + slash, table)
+    return Spot(subject, session, datatype, tree, inner + name)
+
+
+@lru_cache(maxsize=_FOLDERS)
+def _spot_of_folder(folder: str, table: Table) -> Spot:
+    """What all paths directly in a folder have in common; its own path ends in "/", and the root's is empty."""
+    first, slash, below = folder.partition("/")
+    if first in table.trees and slash:
         # What is always read is read with the project: it would else come in two parts of one subject.
         parts = below.split("/") if table.trees[first].optional else []
         at = next((i for i, part in enumerate(parts[:2]) if is_subject(part) and i + 1 < len(parts)), None)
@@ -97,12 +108,12 @@ def spot(path: str, table: Table) -> Spot:
             return Spot("", "", "", first, below)
         session = parts[at + 1] if is_session(parts[at + 1]) and at + 2 < len(parts) else ""
         return Spot(parts[at], session, "", first, below)
-    if not (is_subject(first) and below):
-        return Spot("", "", "", "", path)
-    head, _, rest = below.partition("/")
-    session, below = (head, rest) if rest and is_session(head) else ("", below)
-    head, _, rest = below.partition("/")
-    datatype, below = (head, rest) if rest and head in table.datatypes else ("", below)
+    if not (is_subject(first) and slash):
+        return Spot("", "", "", "", folder)
+    head, slash, rest = below.partition("/")
+    session, below = (head, rest) if slash and is_session(head) else ("", below)
+    head, slash, rest = below.partition("/")
+    datatype, below = (head, rest) if slash and head in table.datatypes else ("", below)
     return Spot(first, session, datatype, "", below)
 
 
@@ -122,6 +133,102 @@ def folder_of(node: Node, table: Table) -> str | None:
     if portion is None or portion.subject != subject:
         return None
     return f"{subject}/{portion.session}/" if portion.session else f"{subject}/"
+
+
+# ------------------------------------------------------------------ what a name says
+
+
+@dataclass(frozen=True, slots=True)
+class Sense:
+    """What a name says in a datatype's folder, but for subject and session: it is the same in every session.
+
+    Args:
+        scan: the scan of the recording that has this name.
+        extension: from the first dot on.
+        resource: where the recording itself goes; empty if no recording is called so.
+        beside: where a file goes whose name is that of a recording but for the extension: the resource, and the rule.
+        companions: the scans that a file may go with else, the best first: their IDs, and the rule.
+    """
+
+    scan: Scan
+    extension: str
+    resource: str
+    beside: tuple[str, str]
+    companions: tuple[tuple[str, str], ...]
+
+
+def sense(where: Spot, table: Table) -> Sense | None:
+    """What the name at a spot says: that of a file, or of the folder recording it lies in.
+
+    None if there is no datatype, or if it is not a BIDS name of its folder's subject and session.
+    """
+    own, slash, _ = where.inner.partition("/")
+    front = f"{where.subject}_{where.session}_" if where.session else f"{where.subject}_"
+    if not (where.datatype and own.startswith(front)):
+        return None
+    return _sense(own[len(front) :], where.datatype, slash, table)
+
+
+@lru_cache(maxsize=_NAMES)
+def _sense(rest: str, folder: str, slash: str, table: Table) -> Sense | None:
+    """What a name without subject and session says in a datatype's folder; `slash` is "/" for a folder's name."""
+    name, datatype = parse_name(rest), table.datatypes[folder]
+    if name is None or name.get("sub") or name.get("ses"):
+        return None
+    resource = datatype.formats.get(name.extension + slash, "") if _is_recording(name, datatype, table) else ""
+    companions = _companions(name, datatype, table) if not slash else ()
+    return Sense(_scan(name, datatype), name.extension, resource, _beside(name, datatype, table), companions)
+
+
+def _is_recording(name: BidsName, datatype: Datatype, table: Table) -> bool:
+    """Whether a recording can be called so."""
+    if datatype.suffixes and name.suffix not in datatype.suffixes:
+        return False
+    if name.suffix in table.session_wide or name.suffix in table.companions:
+        return False
+    return name.get("acq") not in table.session_wide_acquisitions.get(datatype.name, frozenset())
+
+
+def _beside(name: BidsName, datatype: Datatype, table: Table) -> tuple[str, str]:
+    if name.extension == ".json" and not name.get("split"):
+        return table.sidecar, "sidecar"
+    attached = table.attachments.get(name.extension, table.companion)
+    return attached if attached in datatype.formats.values() else table.companion, "of the recording's name"
+
+
+def _companions(name: BidsName, datatype: Datatype, table: Table) -> tuple[tuple[str, str], ...]:
+    entities = name.without("split", *table.ignoring)
+    suffixes = table.companions.get(name.suffix, ())
+    return tuple((_scan_id(datatype, _stem(entities, suffix)), f"{name.suffix} of {suffix}") for suffix in suffixes)
+
+
+def _scan(name: BidsName, datatype: Datatype) -> Scan:
+    """The scan of a recording: files whose names differ in ``split`` or extension alone are one."""
+    stem = _stem(name.without("split"), name.suffix)
+    part = name.get("part")
+    return Scan(
+        id=_scan_id(datatype, stem),
+        xsi_type=datatype.scan,
+        type=f"{name.suffix}-{part}" if part in _PHASES else name.suffix,
+        series_description=stem,
+    )
+
+
+def _scan_id(datatype: Datatype, stem: str) -> str:
+    return to_label(f"{datatype.name}_{stem}")
+
+
+def _stem(entities: Iterable[tuple[str, str]], suffix: str) -> str:
+    return "_".join([*(f"{entity}-{value}" for entity, value in entities), suffix])
+
+
+def scan_name(scan: str) -> BidsName | None:
+    """The name that a scan's ID was made of, without ``sub``, ``ses`` and extension; None if it is not one of ours.
+
+    >>> scan_name("func_task-rest_bold").suffix
+    'bold'
+    """
+    return parse_name(from_label(scan).partition("_")[2])
 
 
 # ------------------------------------------------------------------ placing
@@ -147,100 +254,50 @@ def place(part: Part, table: Table, *, description: BidsFile | None = None) -> P
     Raises:
         MappingError: two files would share an address (a fault of the table).
     """
-    spots = {file.path: spot(file.path, table) for file in part.files}
-    scans = _recordings((spots[file.path] for file in part.files if not file.ignored), table)
-    homes = _homes(spots.values(), table)
-    placed = [_place_file(file, spots[file.path], scans, homes, table) for file in part.files]
-    placed += _manifests(part.marks, homes, {one.address.node for one in placed}, table)
-    parcels = tuple(_parcels(placed, scans, table, description))
-    _check_unique(parcels)
+    read = [_read(file, table) for file in part.files]
+    scans = _recordings(read)
+    nodes = _Nodes(_homes((one.where for one in read), table), table)
+    by_id = {scan.id: scan for scan in scans.values()}
+    by_node: dict[Node, list[Placed]] = defaultdict(list)
+    modalities: dict[Node, set[str]] = defaultdict(set)
+    for one in read:
+        node = nodes[one.where[:3]]
+        by_node[node].append(_place_file(one, node, scans, table))
+        if one.where.datatype:
+            modalities[node].add(table.datatypes[one.where.datatype].modality)
+    for manifest in _manifests(part.marks, nodes, by_node.keys(), table):
+        by_node[manifest.address.node].append(manifest)
+    parcels = tuple(
+        _parcel(node, by_node[node], table.session_type(modalities[node]), by_id, table, description)
+        for node in sorted(by_node)
+    )
     return Placement(parcels, tuple(_name_issues(parcels, table)))
 
 
-_Folder = tuple[str, str, str]
-"""Subject, session and datatype: a folder in which recordings lie."""
+class _Read(NamedTuple):
+    """A file with what its path says."""
+
+    file: BidsFile
+    where: Spot
+    sense: Sense | None
 
 
-def _recordings(spots: Iterable[Spot], table: Table) -> dict[_Folder, dict[Key, Scan]]:
+def _read(file: BidsFile, table: Table) -> _Read:
+    where = spot(file.path, table)
+    return _Read(file, where, None if file.ignored else sense(where, table))
+
+
+_Scans = Mapping[tuple[str, str, str], Scan]
+"""Scans by subject, session and ID."""
+
+
+def _recordings(read: Iterable[_Read]) -> _Scans:
     """The scans: every recording of every datatype folder."""
-    found: dict[_Folder, dict[Key, Scan]] = defaultdict(dict)
-    for where in spots:
-        name = recording_name(where, table)
-        if name is not None:
-            found[where.subject, where.session, where.datatype].setdefault(
-                _key(name), _scan(name, table.datatypes[where.datatype])
-            )
-    return found
-
-
-def recording_name(where: Spot, table: Table) -> BidsName | None:
-    """The parsed name of the recording that a file is (or is a part of); None if it is none."""
-    if not where.datatype:
-        return None
-    datatype = table.datatypes[where.datatype]
-    name = _own_name(where)
-    if name is None or _format(where, name, datatype) is None:
-        return None
-    if datatype.suffixes and name.suffix not in datatype.suffixes:
-        return None
-    if name.suffix in table.session_wide or name.suffix in table.companions:
-        return None
-    if name.get("acq") in table.session_wide_acquisitions.get(where.datatype, frozenset()):
-        return None
-    return name
-
-
-def _own_name(where: Spot) -> BidsName | None:
-    """The name of a file, or of the folder recording it lies in, if it is of its folder's subject and session."""
-    name = parse_name(where.inner.partition("/")[0])
-    if name is None or ("ses" in dict(name.entities)) != bool(where.session):
-        return None
-    folders = [f"{key}-{value}" for key, value in name.entities[: 2 if where.session else 1]]
-    return name if folders == [folder for folder in (where.subject, where.session) if folder] else None
-
-
-def _format(where: Spot, name: BidsName, datatype: Datatype) -> str | None:
-    """The resource for the recording's format: by extension, with "/" behind it for a folder."""
-    return datatype.formats.get(name.extension + ("/" if "/" in where.inner else ""))
-
-
-def _key(name: BidsName) -> Key:
-    return name.without("sub", "ses", "split"), name.suffix
-
-
-def _companion_keys(name: BidsName, table: Table) -> list[Key]:
-    """The recordings that a file may go with, the best first."""
-    entities = name.without("sub", "ses", "split", *table.ignoring)
-    return [(entities, suffix) for suffix in table.companions.get(name.suffix, ())]
-
-
-def _scan(name: BidsName, datatype: Datatype) -> Scan:
-    key = _key(name)
-    part = name.get("part")
-    return Scan(
-        id=_scan_id(datatype, key),
-        xsi_type=datatype.scan,
-        type=f"{name.suffix}-{part}" if part in _PHASES else name.suffix,
-        series_description=_stem(key),
-    )
-
-
-def _scan_id(datatype: Datatype, key: Key) -> str:
-    return to_label(f"{datatype.name}_{_stem(key)}")
-
-
-def scan_name(scan: str) -> BidsName | None:
-    """The name that a scan's ID was made of, without ``sub``, ``ses`` and extension; None if it is not one of ours.
-
-    >>> scan_name("func_task-rest_bold").suffix
-    'bold'
-    """
-    return parse_name(from_label(scan).partition("_")[2])
-
-
-def _stem(key: Key) -> str:
-    entities, suffix = key
-    return "_".join([*(f"{entity}-{value}" for entity, value in entities), suffix])
+    return {
+        (where.subject, where.session, says.scan.id): says.scan
+        for _, where, says in read
+        if says is not None and says.resource
+    }
 
 
 def _homes(spots: Iterable[Spot], table: Table) -> dict[tuple[str, str], str]:
@@ -255,35 +312,38 @@ def _homes(spots: Iterable[Spot], table: Table) -> dict[tuple[str, str], str]:
     return homes
 
 
-def _node(where: Spot, homes: Mapping[tuple[str, str], str], table: Table) -> Node:
-    """The node for what lies at a spot: its modality's experiment, else the session's first, else the subject."""
-    if not where.subject:
-        return Node()
-    subject = table.naming.subject_label(where.subject)
-    home = homes.get((where.subject, where.session))
-    modality = table.datatypes[where.datatype].modality if where.datatype else home
-    if modality is None:
-        return Node(subject)
-    return Node(subject, table.naming.experiment_label(Portion(where.subject, where.session, modality)))
+class _Nodes(dict[tuple[str, ...], Node]):
+    """The node of what lies in a folder: its modality's experiment, else the session's first, else the subject."""
+
+    def __init__(self, homes: Mapping[tuple[str, str], str], table: Table) -> None:
+        super().__init__()
+        self._homes, self._table = homes, table
+
+    def __missing__(self, folder: tuple[str, ...]) -> Node:
+        subject, session, datatype = folder
+        return self.setdefault(folder, self._node(subject, session, datatype))
+
+    def _node(self, subject: str, session: str, datatype: str) -> Node:
+        naming = self._table.naming
+        if not subject:
+            return Node()
+        home = self._homes.get((subject, session))
+        modality = self._table.datatypes[datatype].modality if datatype else home
+        label = naming.subject_label(subject)
+        if modality is None:
+            return Node(label)
+        return Node(label, naming.experiment_label(Portion(subject, session, modality)))
 
 
-def _place_file(
-    file: BidsFile,
-    where: Spot,
-    scans: Mapping[_Folder, Mapping[Key, Scan]],
-    homes: Mapping[tuple[str, str], str],
-    table: Table,
-) -> Placed:
-    node = _node(where, homes, table)
+def _place_file(read: _Read, node: Node, scans: _Scans, table: Table) -> Placed:
+    file, where, _ = read
     if where.tree:
         resource, name = _tree_place(where, table)
         return Placed(file, Address(node, "", resource, escape(name)), f"tree {where.tree}")
-    if where.datatype and not file.ignored:
-        here = scans.get((where.subject, where.session, where.datatype), {})
-        found = _scan_place(where, here, table)
-        if found is not None:
-            scan, resource, rule = found
-            return Placed(file, Address(node, scan.id, resource, escape(where.inner)), rule)
+    found = _scan_place(read, scans, table)
+    if found is not None:
+        scan, resource, rule = found
+        return Placed(file, Address(node, scan, resource, escape(where.inner)), rule)
     rule = "ignored" if file.ignored else "no recording"
     return Placed(file, Address(node, "", table.other, _other_name(file.path, node, table)), rule)
 
@@ -297,27 +357,20 @@ def _tree_place(where: Spot, table: Table) -> tuple[str, str]:
     return (label, below) if own and len(label) <= _LONGEST_RESOURCE else (tree.resource, where.inner)
 
 
-def _scan_place(where: Spot, scans: Mapping[Key, Scan], table: Table) -> tuple[Scan, str, str] | None:
-    """The scan and the resource for a file of a datatype's folder, and the rule; None if it belongs to no scan."""
-    name = _own_name(where)
-    if name is None:
+def _scan_place(read: _Read, scans: _Scans, table: Table) -> tuple[str, str, str] | None:
+    """The scan's ID and the resource for a file, and the rule; None if it belongs to no scan."""
+    _, where, says = read
+    if says is None:
         return None
-    scan = scans.get(_key(name))
-    datatype = table.datatypes[where.datatype]
-    if scan is not None and recording_name(where, table) is not None:
-        return scan, datatype.formats[name.extension + ("/" if "/" in where.inner else "")], "recording"
+    if says.resource:
+        return says.scan.id, says.resource, "recording"
     if "/" in where.inner:
         return None
-    if scan is not None:
-        if name.extension == ".json" and not name.get("split"):
-            return scan, table.sidecar, "sidecar"
-        attached = table.attachments.get(name.extension, table.companion)
-        resource = attached if attached in datatype.formats.values() else table.companion
-        return scan, resource, "of the recording's name"
-    for key in _companion_keys(name, table):
-        if key in scans:
-            return scans[key], table.companion, f"{name.suffix} of {key[1]}"
-    return None
+    if (where.subject, where.session, says.scan.id) in scans:
+        return says.scan.id, *says.beside
+    goes_with = (one for one in says.companions if (where.subject, where.session, one[0]) in scans)
+    scan, rule = next(goes_with, ("", ""))
+    return (scan, table.companion, rule) if scan else None
 
 
 def _other_name(path: str, node: Node, table: Table) -> str:
@@ -328,18 +381,15 @@ def _other_name(path: str, node: Node, table: Table) -> str:
     return hide(name) if node.experiment and inner == DESCRIPTION else name
 
 
-def _manifests(
-    marks: Iterable[Mark], homes: Mapping[tuple[str, str], str], nodes: Set[Node], table: Table
-) -> Iterable[Placed]:
+def _manifests(marks: Iterable[Mark], nodes: _Nodes, there: Set[Node], table: Table) -> Iterable[Placed]:
     """One manifest for each node that has something to carry beyond files; none is made for an empty folder alone."""
     by_node: dict[Node, list[Mark]] = defaultdict(list)
     for mark in marks:
         # A folder's mark belongs to the folder itself, not to the one above it.
         path = f"{mark.path}/." if mark.kind is MarkKind.FOLDER else mark.path
-        where = spot(path, table)
-        if where.datatype and _node(where, homes, table) not in nodes:
-            where = replace(where, datatype="")
-        by_node[_node(where, homes, table)].append(mark)
+        subject, session, datatype, *_ = spot(path, table)
+        node = nodes[subject, session, datatype]
+        by_node[node if node in there else nodes[subject, session, ""]].append(mark)
     for node, own in by_node.items():
         content = write_manifest(own)
         file = BidsFile(f"{table.manifest}/{node}", len(content), content)
@@ -375,55 +425,47 @@ def _text(value: object) -> str:
     return value
 
 
-def _parcels(
-    placed: Iterable[Placed],
-    scans: Mapping[_Folder, Mapping[Key, Scan]],
+_by_address = attrgetter("address")
+
+
+def _parcel(
+    node: Node,
+    files: list[Placed],
+    xsi_type: str,
+    scans: Mapping[str, Scan],
     table: Table,
     description: BidsFile | None,
-) -> Iterable[Parcel]:
-    by_node: dict[Node, list[Placed]] = defaultdict(list)
-    for one in placed:
-        by_node[one.address.node].append(one)
-    by_id = {scan.id: scan for folder in scans.values() for scan in folder.values()}
-    for node in sorted(by_node):
-        files = by_node[node]
-        if node.experiment and description is not None:
-            address = Address(node, "", table.other, DESCRIPTION)
-            files.append(Placed(description, address, "copy for XNAT's BIDS tools", Origin.COPY))
-        ids = {one.address.scan for one in files if one.address.scan}
-        yield Parcel(
-            node,
-            table.session_type(_modalities(files, table)) if node.experiment else "",
-            tuple(by_id[scan] for scan in sorted(ids)),
-            tuple(sorted(files, key=lambda one: one.address)),
-            accepts=table.session_types if node.experiment and table.naming.one_per_session else frozenset(),
-        )
+) -> Parcel:
+    if node.experiment and description is not None:
+        address = Address(node, "", table.other, DESCRIPTION)
+        files.append(Placed(description, address, "copy for XNAT's BIDS tools", Origin.COPY))
+    files.sort(key=_by_address)
+    _check_unique(files)
+    return Parcel(
+        node,
+        xsi_type if node.experiment else "",
+        tuple(scans[scan] for scan in sorted({one.address.scan for one in files}) if scan),
+        tuple(files),
+        accepts=table.session_types if node.experiment and table.naming.one_per_session else frozenset(),
+    )
 
 
-def _modalities(files: Iterable[Placed], table: Table) -> frozenset[str]:
-    """The modalities that an experiment holds: those of the datatypes' folders that its files lie in."""
-    datatypes = {spot(placed.file.path, table).datatype for placed in files} - {""}
-    return frozenset(table.datatypes[name].modality for name in datatypes)
-
-
-def _check_unique(parcels: Iterable[Parcel]) -> None:
-    for parcel in parcels:
-        seen: dict[Address, str] = {}
-        for placed in parcel.files:
-            other = seen.setdefault(placed.address, placed.file.path)
-            if other != placed.file.path:
-                raise MappingError(f"{other} and {placed.file.path} would both be {placed.address}")
+def _check_unique(files: Iterable[Placed]) -> None:
+    for one, other in pairwise(files):
+        if one.address == other.address and one.file.path != other.file.path:
+            raise MappingError(f"{one.file.path} and {other.file.path} would both be {one.address}")
 
 
 def _name_issues(parcels: Iterable[Parcel], table: Table) -> Iterable[Issue]:
     """Names that XNAT cannot tell apart or cannot store, and recordings that no name says."""
     for parcel in parcels:
         yield from _twins(parcel)
+        # XNAT keeps an experiment's document in a file named for its label.
+        longest = max(len(parcel.node.subject), len(f"{parcel.node.experiment}.xml"))
         for placed in parcel.files:
-            address = placed.address
             if placed.origin is not Origin.DATASET:
                 continue
-            if _is_too_long(address):
+            if longest > _LONGEST or len(placed.address.scan) > _LONGEST:
                 yield Issue(Severity.ERROR, placed.file.path, "its name is too long for XNAT: shorten it")
             elif placed.rule == "no recording" and _looks_like_data(placed.file.path, table):
                 yield Issue(
@@ -431,12 +473,6 @@ def _name_issues(parcels: Iterable[Parcel], table: Table) -> Iterable[Issue]:
                     placed.file.path,
                     "its name or place is not of the BIDS form, so that it becomes no scan, and is kept as a file",
                 )
-
-
-def _is_too_long(address: Address) -> bool:
-    # XNAT keeps an experiment's document in a file named for its label.
-    words = (address.node.subject, f"{address.node.experiment}.xml", address.scan)
-    return max(map(len, words)) > _LONGEST
 
 
 _DATA = (".nii", ".nii.gz", ".edf", ".bdf", ".vhdr", ".set", ".fif", ".snirf", ".nwb")
@@ -501,9 +537,8 @@ def _scan_path(address: Address, folder: str, name: str, table: Table) -> str | 
     if address.resource not in {table.sidecar, table.companion, *datatype.formats.values()}:
         return None
     path = f"{folder}{datatype.name}/{name}"
-    own = _own_name(spot(path, table))
-    keys = [_key(own), *_companion_keys(own, table)] if own is not None else []
-    return path if address.scan in {_scan_id(datatype, key) for key in keys} else None
+    says = sense(spot(path, table), table)
+    return path if says is not None and address.scan in (says.scan.id, *(scan for scan, _ in says.companions)) else None
 
 
 def is_copy(address: Address, table: Table) -> bool:

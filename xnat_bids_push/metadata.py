@@ -128,10 +128,10 @@ class Metadata:
         )
 
     def _image(self, file: BidsFile, extension: str) -> ImageHeader | None:
-        if extension not in _IMAGES or not isinstance(file.content, Path):
+        if extension not in _IMAGES or isinstance(file.content, bytes):
             return None
         try:
-            return read_image(file.content, compressed=extension == ".nii.gz")
+            return read_image(Path(file.content), compressed=extension == ".nii.gz")
         except (HeaderError, OSError) as error:
             self._warn_of_header(file, error)
         return None
@@ -140,10 +140,10 @@ class Metadata:
         """The header of the first of a recording's files that is of a format we can read."""
         for file in files:
             name = parse_name(file.path.rpartition("/")[2])
-            if name is None or name.extension not in SIGNALS or not isinstance(file.content, Path):
+            if name is None or name.extension not in SIGNALS or isinstance(file.content, bytes):
                 continue
             try:
-                return read_signal(file.content, name.extension)
+                return read_signal(Path(file.content), name.extension)
             except (HeaderError, OSError) as error:
                 self._warn_of_header(file, error)
                 return None

@@ -14,8 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
-from typing import NewType
+from typing import NamedTuple, NewType
 
 Md5 = NewType("Md5", str)
 """An MD5 digest as 32 lower-case hexadecimal digits: what XNAT keeps of each file."""
@@ -72,8 +71,8 @@ class BidsFile:
     Args:
         path: relative to the dataset's root, with ``/``; its identity.
         size: in bytes.
-        content: where the bytes are: a path on this machine, or the bytes themselves
-            for the few small files that the push itself makes.
+        content: where the bytes are: a path on this machine as a text (a `Path` would cost as much as all else here),
+            or the bytes themselves for the few small files that the push itself makes.
         stamp: modification time in ns; with the size it tells that a file changed while it was read.
         absent: whether git-annex has the content elsewhere; it has an address all the same.
         ignored: whether ``.bidsignore`` declares it to be no BIDS.
@@ -81,7 +80,7 @@ class BidsFile:
 
     path: str
     size: int
-    content: Path | bytes
+    content: str | bytes
     stamp: int = 0
     absent: bool = False
     ignored: bool = False
@@ -135,8 +134,7 @@ class Part:
 # ------------------------------------------------------------------ between
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Node:
+class Node(NamedTuple):
     """An XNAT object that holds resources: the project, a subject, or an experiment.
 
     Args:
@@ -151,9 +149,8 @@ class Node:
         return self.experiment or self.subject or "project"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Address:
-    """Where one file lives in XNAT.
+class Address(NamedTuple):
+    """Where one file lives in XNAT. It is a tuple because it is compared, sorted and looked up more than all else.
 
     Args:
         node: the object.
@@ -168,8 +165,8 @@ class Address:
     name: str
 
     def __str__(self) -> str:
-        parts = [self.node.subject, self.node.experiment, self.scan and f"scans/{self.scan}", self.resource, self.name]
-        return "/".join(part for part in parts if part)
+        (subject, experiment), scan, resource, name = self
+        return "/".join(filter(None, (subject, experiment, scan and f"scans/{scan}", resource, name)))
 
 
 class Origin(StrEnum):

@@ -92,7 +92,7 @@ def from_value(value: str) -> str:
 
 # ------------------------------------------------------------------ names that XNAT can store
 
-_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ._-+,:&'[]()@/")
+_ODD = re.compile(r"[^A-Za-z0-9 ._\-+,:&'\[\]()@/]")
 _CATALOG = re.compile(r"_catalog\.xml(?=/|$)")
 _ESCAPED = re.compile(r"(?:=[0-9A-F]{2})+")
 _CONTINUED = "=/"
@@ -109,8 +109,12 @@ def escape(name: str) -> str:
     >>> escape("a b/é#1.txt"), escape("x_catalog.xml"), escape("a=b")
     ('a b/=C3=A9=231.txt', 'x=5Fcatalog.xml', 'a=3Db')
     """
-    safe = "".join(char if char in _PLAIN else "".join(f"={byte:02X}" for byte in char.encode()) for char in name)
-    return "/".join(_short(part) for part in _CATALOG.sub("=5Fcatalog.xml", safe).split("/"))
+    safe = _CATALOG.sub("=5Fcatalog.xml", _ODD.sub(_bytes, name))
+    return safe if len(safe) <= _LONGEST else "/".join(_short(part) for part in safe.split("/"))
+
+
+def _bytes(odd: re.Match[str]) -> str:
+    return "".join(f"={byte:02X}" for byte in odd[0].encode())
 
 
 def _short(part: str) -> str:

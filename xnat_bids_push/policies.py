@@ -71,7 +71,7 @@ def stage_of(address: Address, table: Table) -> Address:
     >>> stage_of(Address(Node("s", "e"), "anat_T1w", "NIFTI", "x.nii"), default_table()).name
     'NIFTI/x.nii'
     """
-    return replace(address, resource=table.staging, name=f"{address.resource}/{address.name}")
+    return address._replace(resource=table.staging, name=f"{address.resource}/{address.name}")
 
 
 def is_stage(address: Address, table: Table) -> bool:

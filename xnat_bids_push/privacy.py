@@ -87,7 +87,7 @@ def _own(path: str) -> frozenset[str]:
 def _head(file: BidsFile, size: int) -> bytes:
     if isinstance(file.content, bytes):
         return file.content[:size]
-    with file.content.open("rb", buffering=0) as stream:
+    with Path(file.content).open("rb", buffering=0) as stream:
         return stream.read(size)
 
 
@@ -237,7 +237,7 @@ def _fif(file: BidsFile, own: frozenset[str]) -> Iterator[Hint]:
     """FIF: the subject's block, and the date, among the first tags."""
     if isinstance(file.content, bytes):
         return
-    with file.content.open("rb") as stream:
+    with Path(file.content).open("rb") as stream:
         for _ in range(_MOST_TAGS):
             head = stream.read(16)
             if len(head) < 16:

@@ -50,9 +50,9 @@ class Tree:
     parts: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """The whole mapping table, checked."""
+    """The whole mapping table, checked. It is equal to itself alone, so that what it says can be remembered by it."""
 
     naming: Labels
     modalities: Mapping[str, Modality]
