@@ -37,6 +37,7 @@ FOLLOWED = [
     "howto/privacy.md",
     "howto/receipt.md",
     "howto/settings.md",
+    "howto/snapshots.md",
     "howto/undo.md",
     "howto/validate.md",
     "reference/api.md",

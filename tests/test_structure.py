@@ -39,6 +39,7 @@ LAYERS = (
         "shares",
         "annotating",
         "preferences",
+        "picturing",
     },
     {
         "ignoring",
@@ -53,6 +54,8 @@ LAYERS = (
         "headers",
         "metadata",
         "privacy",
+        "waves",
+        "snapshots",
         "ground",
         "tailoring",
         "validating",
@@ -62,7 +65,7 @@ LAYERS = (
         "tokens",
         "vault",
     },
-    {"rereading", "connecting", "describing", "running", "pushing", "serving", "keeping", "depositing"},
+    {"rereading", "connecting", "describing", "running", "pushing", "serving", "keeping", "depositing", "illustrating"},
     {"executing", "rechecking", "pulling", "removing", "undoing", "explaining", "examining", "checking"},
     {"bidsapp", "cli", "options", "progress", "pytest_plugin", "ui"},
 )
@@ -85,6 +88,8 @@ DOORS = {
     "jinja2": {"showing"},
     "keyring": {"vault"},
     "distributed": {"executing"},
+    "numpy": {"snapshots"},
+    "PIL": {"snapshots"},
 }
 """Each library has one module that knows it. The embedded archive has its own, and shares none with the client."""
 
@@ -192,6 +197,7 @@ LATE = (
     "pandas",
     "nibabel",
     "numpy",
+    "PIL",
     "starlette",
     "uvicorn",
     "lxml",

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -40,6 +41,7 @@ from xnat_bids_push.options import (
     Receipt,
     Root,
     Sessions,
+    Shown,
     Site,
     Told,
     User,
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from xnat_bids_push.config import Goal, Settings
     from xnat_bids_push.dataset import Dataset
     from xnat_bids_push.identifying import Guard
+    from xnat_bids_push.illustrating import Illustrator
     from xnat_bids_push.keeping import Asked, Keeper
     from xnat_bids_push.model import Experiment, NodePlan, Outcome
     from xnat_bids_push.preflight import Skip
@@ -125,6 +128,7 @@ def push(
     guarding: Guarding,
     policies: Policies,
     told: Told,
+    shown: Shown,
     kept: Kept,
     *,
     jobs: Jobs = 4,
@@ -137,13 +141,14 @@ def push(
     from xnat_bids_push.keeping import Asked
 
     screen = _screen(output)
+    _check_pictures(shown, kept, executor)
     dataset = _read(root, what, which, placing, sessions, strict=aim.validation is Validation.REQUIRE)
     found = _healthy(screen, dataset, aim.validation, guarding)
     settings = _settings(screen, where, root)
     access = Access.CREATE if aim.create_project or not settings.server else Access.EXISTING
     local = "" if settings.server else str(settings.archive)
     asked = Asked(
-        chosen(what, which, placing, sessions, allowed, aim, guarding, policies, told), placing.mapping, local
+        chosen(what, which, placing, sessions, allowed, aim, guarding, policies, told, shown), placing.mapping, local
     )
     with (
         _crew(executor, settings, where, project) as crew,
@@ -163,6 +168,7 @@ def push(
                 policy=policies.policy(),
             )
             planfile.check_unmoved(policies.as_planned, planned)
+        illustrator = _illustrator(shown, kept, opened, dataset, jobs)
         report = pushing.push(
             dataset,
             opened,
@@ -177,11 +183,38 @@ def push(
             on_bytes=tally.add,
             on_work=tally.work,
             crew=crew,
+            on_settled=illustrator,
         )
+        if illustrator is not None and shown.snapshots:
+            report.pictures = illustrator.pictures
         if keeper is not None:
-            keeper.finish(report, pushing.left_out(dataset, found))
+            gallery = illustrator.gallery if illustrator is not None else None
+            keeper.finish(report, pushing.left_out(dataset, found), gallery)
             _deposit(screen, keeper, dataset, opened)
     _finish(screen, report, "push", settings, keeper)
+
+
+def _check_pictures(shown: Shown, kept: Kept, executor: str) -> None:
+    """Before anything else: whether pictures can be made, and where to show them."""
+    from xnat_bids_push.errors import ConfigError
+
+    option = "--snapshots" if shown.snapshots else "--previews" if shown.previews else ""
+    if option and find_spec("PIL") is None:
+        raise ConfigError(f"{option} needs Pillow, which is not installed: pip install 'bids2xnat[snapshots]'")
+    if option and executor:
+        raise ConfigError(f"{option}: pictures are made on this machine: push without, and again without --executor")
+    if shown.previews and kept.no_receipt:
+        raise ConfigError("--previews are shown in the receipt's page: leave out --no-receipt")
+
+
+def _illustrator(shown: Shown, kept: Kept, archive: Opened, dataset: Dataset, jobs: int) -> Illustrator | None:
+    if not (shown.snapshots or shown.previews):
+        return None
+    from xnat_bids_push.illustrating import Illustrator
+    from xnat_bids_push.picturing import Gallery
+
+    gallery = Gallery(most=0) if kept.no_receipt else Gallery()
+    return Illustrator(archive, dataset.table, jobs=jobs, send=shown.snapshots, gallery=gallery)
 
 
 def _keeper(kept: Kept, dataset: Dataset, archive: Opened, asked: Asked) -> AbstractContextManager[Keeper | None]:

@@ -10,6 +10,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -30,7 +31,9 @@ _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
 _SECONDS = {8: 1.0, 16: 0.001, 24: 0.000001}
 _TOO_LARGE = 1e6
 """No voxel is as large, in mm."""
-_LONGEST = 540
+LONGEST = 540
+"""Bytes of the longest header of an image."""
+
 _ENOUGH = 1024
 """Bytes of a compressed file that hold its header, but for files with much before it."""
 _TOO_MUCH = 1 << 16
@@ -44,7 +47,7 @@ def read_image(path: Path, *, compressed: bool) -> ImageHeader:
         OSError: it cannot be read.
     """
     with path.open("rb", buffering=0) as stream:
-        head = _inflate(stream) if compressed else stream.read(_LONGEST)
+        head = _inflate(stream) if compressed else stream.read(LONGEST)
     return image_header(head)
 
 
@@ -52,8 +55,8 @@ def _inflate(stream: BinaryIO) -> bytes:
     unzip = zlib.decompressobj(wbits=31)
     head, count = b"", 0
     try:
-        while len(head) < _LONGEST and not unzip.eof and count < _TOO_MUCH and (piece := stream.read(_ENOUGH)):
-            head += unzip.decompress(piece, _LONGEST - len(head))
+        while len(head) < LONGEST and not unzip.eof and count < _TOO_MUCH and (piece := stream.read(_ENOUGH)):
+            head += unzip.decompress(piece, LONGEST - len(head))
             count += len(piece)
     except zlib.error as error:
         raise HeaderError("is not compressed as its name says" if not count else "is damaged") from error
@@ -123,6 +126,61 @@ def _slice_axis(header: Nifti1Header) -> int | None:
     return sizes.index(max(sizes)) if all(map(math.isfinite, sizes)) and max(sizes) > 0 else None
 
 
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Where the voxels of an image lie: in its file, and in the body.
+
+    Args:
+        shape: the sizes of all dimensions, three at least.
+        spacing: of the voxels, in the file's unit of length.
+        offset: of the first voxel, in bytes.
+        kind: a voxel's numpy dtype.
+        slope: what stored values are multiplied with.
+        intercept: what is added to them then.
+        axes: for each of the first three dimensions, the body's axis (0 right, 1 anterior, 2 superior) that it goes
+            along, and whether towards it (1) or away from it (-1).
+        oriented: whether the file itself says so.
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, float, float]
+    offset: int
+    kind: object
+    slope: float
+    intercept: float
+    axes: tuple[tuple[int, int], ...]
+    oriented: bool
+
+
+def geometry(head: bytes) -> Geometry:
+    """The geometry of a NIfTI image in one file, from its first bytes.
+
+    Raises:
+        HeaderError: they are none, or not possible.
+    """
+    from nibabel.orientations import io_orientation
+    from nibabel.spatialimages import HeaderDataError
+
+    known, header = image_header(head), _parsed(head)
+    try:
+        axes = [(int(axis), int(way)) for axis, way in io_orientation(header.get_best_affine())]
+        slope, intercept = header.get_slope_inter()
+        offset, kind = int(header.get_data_offset()), header.get_data_dtype()
+    except (HeaderDataError, ValueError, ArithmeticError) as error:
+        raise HeaderError("has a header that cannot be made sense of") from error
+    x, y, z = (*known.spacing[:3], *[known.spacing[0]] * 2)[:3]
+    return Geometry(
+        shape=(*known.shape, *[1] * (3 - len(known.shape))),
+        spacing=(x, y, z),
+        offset=offset,
+        kind=kind,
+        slope=1.0 if slope is None else float(slope),
+        intercept=0.0 if intercept is None else float(intercept),
+        axes=tuple(axes),
+        oriented=int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0,
+    )
+
+
 # ------------------------------------------------------------------ signals
 
 
@@ -146,7 +204,7 @@ def _sound(number: float | None) -> float | None:
 
 
 _MOST_CHANNELS = 9999
-_ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
+ANNOTATIONS = ("EDF Annotations", "BDF Annotations")
 
 
 def _read_edf(path: Path) -> SignalHeader:
@@ -156,7 +214,7 @@ def _read_edf(path: Path) -> SignalHeader:
         if len(head) < 256 or head[:8] not in (b"0       ", b"\xffBIOSEMI"):
             raise HeaderError("is no EDF or BDF recording" if head else "is empty")
         text = head.decode("latin-1")
-        records, seconds, count = (_figure(text[start:end]) for start, end in ((236, 244), (244, 252), (252, 256)))
+        records, seconds, count = (figure(text[start:end]) for start, end in ((236, 244), (244, 252), (252, 256)))
         channels = int(count or 0)
         if not 0 < channels <= _MOST_CHANNELS:
             raise HeaderError("has a header without channels")
@@ -165,16 +223,17 @@ def _read_edf(path: Path) -> SignalHeader:
         raise HeaderError("ends within its header")
     labels = [columns[16 * i : 16 * i + 16].strip() for i in range(channels)]
     start = 216 * channels
-    samples = [_figure(columns[start + 8 * i : start + 8 * i + 8]) for i in range(channels)]
-    counts = {number for label, number in zip(labels, samples, strict=True) if label not in _ANNOTATIONS}
-    own = sum(label not in _ANNOTATIONS for label in labels)
+    samples = [figure(columns[start + 8 * i : start + 8 * i + 8]) for i in range(channels)]
+    counts = {number for label, number in zip(labels, samples, strict=True) if label not in ANNOTATIONS}
+    own = sum(label not in ANNOTATIONS for label in labels)
     samples_per_record = counts.pop() if len(counts) == 1 else None
     rate = samples_per_record / seconds if samples_per_record and seconds else None
     duration = records * seconds if records and seconds and records > 0 else None
     return SignalHeader(rate, own, duration)
 
 
-def _figure(text: str) -> float | None:
+def figure(text: str) -> float | None:
+    """A number that is none below zero, as headers have it; None if it is none."""
     try:
         number = float(text)
     except ValueError:
@@ -190,7 +249,7 @@ def _read_brainvision(path: Path) -> SignalHeader:
         raise HeaderError("is no BrainVision header" if text else "is empty")
     keys = dict(re.findall(r"^(SamplingInterval|NumberOfChannels|DataPoints)=[ \t]*(\S+)\s*$", text, re.MULTILINE))
     interval, channels, points = (
-        _figure(keys.get(key, "")) for key in ("SamplingInterval", "NumberOfChannels", "DataPoints")
+        figure(keys.get(key, "")) for key in ("SamplingInterval", "NumberOfChannels", "DataPoints")
     )
     rate = 1_000_000 / interval if interval else None
     return SignalHeader(rate, int(channels) if channels else None, points / rate if points and rate else None)

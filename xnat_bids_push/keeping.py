@@ -23,6 +23,7 @@ from xnat_bids_push.archive import Archive
 from xnat_bids_push.dataset import Dataset
 from xnat_bids_push.errors import ConfigError
 from xnat_bids_push.model import Issue, LeftOut, Outcome
+from xnat_bids_push.picturing import Gallery
 from xnat_bids_push.receipt import Status, md5_line, open_receipt, place_of, write_head, write_left_out, write_place
 from xnat_bids_push.receipt import write_tail as end_with
 from xnat_bids_push.report import Report
@@ -71,6 +72,7 @@ class Keeper:
         self._places = 0
         self._counts: Counter[Status] = Counter()
         self._bytes: Counter[Status] = Counter()
+        self._gallery: Gallery | None = None
         self.trouble = ""
 
     @property
@@ -96,8 +98,9 @@ class Keeper:
         except OSError as error:
             self._give_up(error)
 
-    def finish(self, report: Report, left_out: Iterable[LeftOut]) -> None:
-        """Write what the push came to."""
+    def finish(self, report: Report, left_out: Iterable[LeftOut], gallery: Gallery | None = None) -> None:
+        """Write what the push came to; a gallery's thumbnails are for the page."""
+        self._gallery = gallery
         if self._rows is None and not self.trouble:
             try:
                 self._begin()
@@ -167,6 +170,8 @@ class Keeper:
         report = report or Report(self._archive.server, self._archive.project)
         survived = report.survived + Counter(self._archive.survived)
         told = report.issues[: len(report.issues) - len(report.unset)]
+        if report.pictures is not None:
+            tail["pictures"] = report.pictures.to_json()
         return tail | {
             "unchosen": {"participants": report.unchosen.subjects, "files": report.unchosen.files},
             "sent_bytes": report.sent_bytes,
@@ -182,7 +187,7 @@ class Keeper:
         part, final = self._part("json"), self._final("json")
         part.replace(final)
         with _open(self._part("html"), "replace") as page:
-            write_page(page, open_receipt(final))
+            write_page(page, open_receipt(final), self._gallery)
         self._part("html").replace(self._final("html"))
 
     def _final(self, kind: str) -> Path:

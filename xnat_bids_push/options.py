@@ -196,6 +196,19 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """Pictures of scans; they need bids2xnat[snapshots]."""
+
+    snapshots: Annotated[
+        bool,
+        typer.Option("--snapshots", help="Give scans the previews that XNAT's own pages show, where they lack them."),
+    ] = False
+    previews: Annotated[
+        bool, typer.Option("--previews", help="Show the first of such pictures in the receipt's page only.")
+    ] = False
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What XNAT's own fields tell."""
 

@@ -36,6 +36,7 @@ from xnat_bids_push.model import (
     StoredFile,
 )
 from xnat_bids_push.names import is_plain
+from xnat_bids_push.picturing import with_pictures
 from xnat_bids_push.policies import (
     CAREFUL,
     Existing,
@@ -252,7 +253,7 @@ def _clearings(
         return
     if policy.delete and not parcel.aside:
         alone = {finding.address for finding in findings if finding.state is State.EXTRA}
-        yield from deletions(alone, holding, {scan.id for scan in parcel.scans})
+        yield from deletions(with_pictures(alone, holding.files), holding, {scan.id for scan in parcel.scans})
     elif policy.existing is Existing.REPLACE:
         yield from leftovers(holding, table)
 

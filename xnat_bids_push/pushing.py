@@ -6,7 +6,7 @@ a batch of nodes at a time, so that memory does not grow with the number of sess
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -57,6 +57,9 @@ MAX_DELETE = 100
 """How many files may be deleted at most, unless the user says otherwise."""
 
 OnOutcome = Callable[[Outcome], None]
+
+OnSettled = Callable[[Sequence[Parcel], Sequence[Outcome], Mapping[str, Experiment]], None]
+"""Told of parcels that have been pushed together, what became of them, and which experiments there are by now."""
 
 UNGUARDED = Guard(Privacy.OFF)
 WARNING = Guard(Privacy.WARN)
@@ -267,17 +270,23 @@ class Work:
         examines: whether it is only looked at.
         subjects: whether subjects without files count, too.
         omitted: what is left out because of the site.
+        on_settled: told of each batch when its outcomes have been told; for work that is done here.
     """
 
     make: Callable[..., Run]
     examines: bool = False
     subjects: bool = False
     omitted: Omitted = field(default_factory=Omitted)
+    on_settled: OnSettled | None = None
 
     def on(self, dataset: Dataset, run: Run) -> Iterator[list[Outcome]]:
         """What comes of it, batch by batch."""
         do = run.examine if self.examines else run.settle
-        return map(do, batches(dataset, subjects=self.subjects, omitted=self.omitted))
+        for batch in batches(dataset, subjects=self.subjects, omitted=self.omitted):
+            outcomes = do(batch)
+            yield outcomes
+            if self.on_settled is not None:
+                self.on_settled(batch, outcomes, run.experiments)
 
     def given_up(self, dataset: Dataset, run: Run, error: ArchiveError) -> Iterator[Outcome]:
         """What is told where it could not be done."""
@@ -346,6 +355,7 @@ def push(
     on_outcome: OnOutcome | None = None,
     on_bytes: OnBytes | None = None,
     on_work: OnWork | None = None,
+    on_settled: OnSettled | None = None,
     pause: float = 1.0,
     large: int = LARGE,
     crew: Crew | None = None,
@@ -371,6 +381,7 @@ def push(
         on_outcome: told of each node when it is settled or given up.
         on_bytes: told, from several threads, how many bytes of the dataset went out.
         on_work: told, by each thread, which node it begins with, and None when it has done what it can there.
+        on_settled: told of each batch of nodes when its outcomes have been told; an `Illustrator`, for example.
         pause: seconds before a failed round is tried again, doubled each time.
         large: the size in bytes from which on a file travels by itself.
         crew: others who do the work, with as many jobs each.
@@ -378,9 +389,11 @@ def push(
     Raises:
         DatasetError: the dataset cannot be pushed as it is; nothing was written.
         AccessDenied: the user lacks the right to write what is to be written; nothing was written.
-        ConfigError: more would be deleted than may be; nothing was written.
+        ConfigError: more would be deleted than may be, or a crew were to be listened to; nothing was written.
         ArchiveError: the server cannot be asked what it has.
     """
+    if crew is not None and on_settled is not None:
+        raise ConfigError("pictures are made on this machine only: push without them, and then here with --snapshots")
     found = found or survey(dataset, validation, guard=guard)
     make = partial(
         Run, jobs=jobs, telling=telling, update_fields=update_fields, policy=policy, pause=pause, large=large
@@ -390,7 +403,7 @@ def push(
     if policy.delete:
         _check_deletions(dataset, found, run, max_delete)
     report = _report(archive, found, dataset.table)
-    work = Work(make, subjects=update_fields, omitted=found.omitted)
+    work = Work(make, subjects=update_fields, omitted=found.omitted, on_settled=on_settled)
     _add_all(report, _outcomes(dataset, run, work, crew), on_outcome)
     _finish(report, run, found, on_outcome)
     report.unset = tuple(run.issues())

@@ -16,6 +16,7 @@ from xnat_bids_push.errors import AccessDenied, ArchiveError, Distressed, Reject
 from xnat_bids_push.fields import Telling
 from xnat_bids_push.mapping import folder_of
 from xnat_bids_push.model import Address, Deletion, Node, NodePlan, Outcome, Parcel, State
+from xnat_bids_push.picturing import is_picture, with_pictures
 from xnat_bids_push.pushing import batches, healthy
 from xnat_bids_push.report import Report
 from xnat_bids_push.running import Run
@@ -117,8 +118,10 @@ def _node_removal(parcel: Parcel, plan: NodePlan, contents: Contents, archive: A
     """
     if plan.obstacle:
         return Removal(parcel.node, (), (plan.obstacle,))
-    proven = {finding.address for finding in plan.findings if finding.state is State.SAME} - parcel.shared
-    spoken = [address for address in contents.stored if address in contents.spoken - parcel.shared]
+    same = {finding.address for finding in plan.findings if finding.state is State.SAME} - parcel.shared
+    proven = with_pictures(same, contents.stored)
+    told = contents.spoken - parcel.shared
+    spoken = [address for address in contents.stored if address in told and not is_picture(address)]
     reasons = [f"{address} is not the dataset's, and stays" for address in spoken if address not in proven]
     if parcel.node.experiment:
         unspoken = {address.scan for address in contents.stored if address not in contents.spoken}

@@ -116,11 +116,11 @@ class Cause:
     number: int = 0
     first: tuple[str, ...] = ()
 
-    def add(self, node: Node) -> None:
+    def add(self, name: object) -> None:
         """Count one more."""
         self.number += 1
         if len(self.first) < _EXAMPLES:
-            self.first += (str(node),)
+            self.first += (str(name),)
 
     def __str__(self) -> str:
         return ", ".join(self.first) + (", …" if self.number > len(self.first) else "")
@@ -169,6 +169,52 @@ class Rest:
 
 
 @dataclass(slots=True)
+class Pictures:
+    """What a push did about pictures, counted in scans.
+
+    Args:
+        there: whose pictures were there already.
+        foreign: that have somebody else's pictures, which stay.
+        without: of formats that no pictures are made of.
+        causes: why there are none of some.
+        given_up: why no more were sent at some point; empty if that did not happen.
+    """
+
+    made: int = 0
+    there: int = 0
+    foreign: int = 0
+    without: int = 0
+    causes: dict[str, Cause] = made_of(default_factory=dict)
+    given_up: str = ""
+
+    def add(self, reason: str, name: str) -> None:
+        """Count one more that there is none of."""
+        known = reason if reason in self.causes or len(self.causes) < _CAUSES else _OTHER
+        self.causes.setdefault(known, Cause()).add(name)
+
+    def lines(self) -> Iterator[str]:
+        """The same for people.
+
+        >>> list(Pictures(made=2, there=1, without=3).lines())
+        ['Pictures: 2 scans got theirs, 1 scan had them, 3 scans of formats that there are none of.']
+        """
+        kinds = {"got theirs": self.made, "had them": self.there, "with somebody else's, which stay": self.foreign}
+        kinds["of formats that there are none of"] = self.without
+        told = [f"{count(number, 'scan')} {what}" for what, number in kinds.items() if number]
+        yield f"Pictures: {', '.join(told) or 'none'}."
+        for reason, cause in sorted(self.causes.items(), key=lambda one: -one[1].number):
+            yield f"no picture of {count(cause.number, 'scan')}: {reason}  ({cause})"
+        if self.given_up:
+            yield f"pictures were given up, and the next push with --snapshots goes on: {self.given_up}"
+
+    def to_json(self) -> dict[str, object]:
+        """The same for programs."""
+        causes = [{"reason": why, "scans": one.number, "first": list(one.first)} for why, one in self.causes.items()]
+        counts = {"made": self.made, "there": self.there, "foreign": self.foreign, "without": self.without}
+        return counts | {"not_made": causes, "given_up": self.given_up}
+
+
+@dataclass(slots=True)
 class Report:
     """The sum of a run's outcomes. Its size does not grow with the number of sessions that went well.
 
@@ -189,6 +235,7 @@ class Report:
         by_size: files that are there by their size only, as the server gives no digest.
         unset: what could not be told in XNAT's fields; among the issues, too.
         survived: errors of rounds that were followed by another one, by their words.
+        pictures: what was done about pictures, if they were asked for.
     """
 
     server: str
@@ -202,6 +249,7 @@ class Report:
     folder_of: Callable[[Node], str | None] = made_of(default=lambda _: None, compare=False, repr=False)
     unset: tuple[Issue, ...] = ()
     survived: Counter[str] = made_of(default_factory=Counter)
+    pictures: Pictures | None = None
     nodes: int = 0
     files: int = 0
     size: int = 0
@@ -284,7 +332,7 @@ class Report:
             },
             "privacy": dict(self.privacy),
             "unchosen": {"participants": self.unchosen.subjects, "files": self.unchosen.files},
-        }
+        } | ({"pictures": self.pictures.to_json()} if self.pictures is not None else {})
 
 
 def _is_by_size(finding: Finding) -> bool:

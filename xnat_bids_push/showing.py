@@ -5,6 +5,7 @@ However long the receipt is, the page is bounded: so many participants, causes a
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from jinja2 import Environment, Template
 
 from xnat_bids_push.choosing import kind_of_scan
 from xnat_bids_push.model import Node
+from xnat_bids_push.picturing import Gallery, Preview
 from xnat_bids_push.receipt import Entry, Place, Proof, Receipt, Rows, Status
 from xnat_bids_push.report import count, human_size
 from xnat_bids_push.uris import node_uri
@@ -35,8 +37,8 @@ CAUSES = 50
 NAMED = 10
 
 
-def write_page(target: IO[str], receipt: Receipt) -> None:
-    """Write the page of a receipt.
+def write_page(target: IO[str], receipt: Receipt, gallery: Gallery | None = None) -> None:
+    """Write the page of a receipt, with the thumbnails of a gallery.
 
     Raises:
         ConfigError: the receipt is not whole.
@@ -47,7 +49,8 @@ def write_page(target: IO[str], receipt: Receipt) -> None:
     left = _Causes()
     for one in receipt.left_out():
         left.add(one.reason, one.path)
-    for piece in _template().generate(_facts(receipt, receipt.tail(), matrix, causes, left)):
+    facts = _facts(receipt, receipt.tail(), matrix, causes, left)
+    for piece in _template().generate(facts | {"previews": _previews(receipt, gallery or Gallery())}):
         target.write(piece)
 
 
@@ -177,6 +180,30 @@ def page_of(receipt: Receipt, node: Node) -> str:
     return f"{receipt.server.rstrip('/')}{node_uri(node, receipt.project)}?format=html"
 
 
+# ------------------------------------------------------------------ what it looks like
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A thumbnail, in the page itself."""
+
+    scan: str
+    shows: str
+    data: str
+
+
+def _previews(receipt: Receipt, gallery: Gallery) -> list[tuple[str, str, list[_Picture]]]:
+    """Experiments with their pages and the thumbnails of their scans."""
+    return [
+        (node.experiment, page_of(receipt, node), [_picture(one) for one in previews])
+        for node, previews in groupby(gallery.previews, lambda one: one.node)
+    ]
+
+
+def _picture(one: Preview) -> _Picture:
+    return _Picture(one.scan, one.shows, f"data:image/gif;base64,{b64encode(one.image).decode()}")
+
+
 # ------------------------------------------------------------------ what went wrong
 
 
@@ -233,7 +260,7 @@ _WAY_ON = {
 # ------------------------------------------------------------------ all together
 
 
-def _facts(receipt: Receipt, tail: Rows, matrix: _Matrix, causes: _Causes, left: _Causes) -> Mapping[str, object]:
+def _facts(receipt: Receipt, tail: Rows, matrix: _Matrix, causes: _Causes, left: _Causes) -> dict[str, object]:
     totals = cast("Mapping[str, Mapping[str, int]]", tail["totals"])
     begun, ended = (datetime.fromisoformat(str(one)) for one in (receipt.head["started"], tail["ended"]))
     seconds = int((ended - begun).total_seconds())

@@ -255,6 +255,9 @@ def _words(value: object) -> list[str]:
 RESOURCE_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 """What XNAT takes as a resource's label."""
 
+PICTURES = "SNAPSHOTS"
+"""The resource of a scan into which XNAT's own pages look for pictures; its name is XNAT's."""
+
 
 _ASKED_FOR = ("derivatives", "sourcedata")
 
@@ -270,8 +273,10 @@ def _faults(table: Table) -> Iterable[str]:
         if not datatype.formats:
             yield f"[datatypes] {datatype.name}: there is no such table of formats, or it is empty"
         for label in datatype.formats.values():
-            if label in {table.sidecar, table.companion, table.manifest, table.staging, table.receipts}:
+            if label in {table.sidecar, table.companion, table.manifest, table.staging, table.receipts, PICTURES}:
                 yield f"[formats]: {label!r} is the resource of something else"
+    if PICTURES in {table.sidecar, table.companion}:
+        yield f"{PICTURES!r}: in this resource XNAT looks for pictures"
     for modality in table.modalities:
         if re.fullmatch(r"[A-Z]+", modality) is None:
             yield f"[modalities] {modality}: capital letters only, or a label could not be taken apart again"

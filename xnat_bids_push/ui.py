@@ -310,6 +310,11 @@ class Screen:
             self.note(f"Not everything is there. Left out: {report.missing}. {here}{_GET_IT}")
         if str(report.omitted):
             (self.say if report.ok else self.note)(f"Left out: {report.omitted}.")
+        if report.pictures is not None:
+            first, *rest = report.pictures.lines()
+            self.say(first)
+            for line in rest[:_MOST]:
+                self.note(line)
         if report.deleted_files:
             self.say(f"Deleted {count(report.deleted_files, 'file')} that the dataset does not have.")
         if report.states[State.KEPT]:

@@ -11,6 +11,7 @@ from itertools import groupby
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.errors import Rejected, Unavailable
 from xnat_bids_push.model import Address, Deletion, Node, State
+from xnat_bids_push.picturing import with_pictures
 from xnat_bids_push.policies import deletions
 from xnat_bids_push.receipt import Receipt, Status
 from xnat_bids_push.rechecking import Seen, see
@@ -48,8 +49,9 @@ def _removal(seen: Seen, archive: Archive) -> Removal:
     """What goes at one place, and what of the push's stays."""
     if seen.obstacle:
         return Removal(seen.node, (), (seen.obstacle,))
-    ours, reasons = _ours(seen)
+    sent, reasons = _ours(seen)
     stored = seen.holding.files
+    ours = with_pictures(sent, stored)
     if seen.place.made.experiment and ours >= stored.keys():
         try:
             foreign = archive.foreign_contents(seen.node, {entry.address.scan for entry in seen.place.entries})
