@@ -40,6 +40,7 @@ FOLLOWED = [
     "howto/snapshots.md",
     "howto/undo.md",
     "howto/validate.md",
+    "howto/watch.md",
     "reference/api.md",
     "reference/exit-codes.md",
 ]

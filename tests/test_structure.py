@@ -40,6 +40,7 @@ LAYERS = (
         "annotating",
         "preferences",
         "picturing",
+        "resting",
     },
     {
         "ignoring",
@@ -66,7 +67,7 @@ LAYERS = (
         "vault",
     },
     {"rereading", "connecting", "describing", "running", "pushing", "serving", "keeping", "depositing", "illustrating"},
-    {"executing", "rechecking", "pulling", "removing", "undoing", "explaining", "examining", "checking"},
+    {"executing", "rechecking", "pulling", "removing", "undoing", "explaining", "examining", "checking", "watching"},
     {"bidsapp", "cli", "options", "progress", "pytest_plugin", "ui"},
 )
 """What a module may import lies in its own layer or in one before it."""

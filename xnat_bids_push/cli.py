@@ -9,8 +9,10 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from contextlib import chdir, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import partial
@@ -46,6 +48,7 @@ from xnat_bids_push.options import (
     Told,
     User,
     Validated,
+    Watching,
     What,
     Where,
     Which,
@@ -58,7 +61,7 @@ from xnat_bids_push.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from xnat_bids_push.archive import Archive as Opened
@@ -130,31 +133,70 @@ def push(
     told: Told,
     shown: Shown,
     kept: Kept,
+    watching: Watching,
     *,
     jobs: Jobs = 4,
     executor: Executor = "",
     output: Output,
 ) -> None:
     """Push a dataset into a project, and prove that it arrived. To go on after an interruption, push again."""
+    screen = _screen(output)
+    _check_pictures(shown, kept, executor)
+    read = partial(_read, root, what, which, placing, sessions, strict=aim.validation is Validation.REQUIRE)
+    options = chosen(what, which, placing, sessions, allowed, aim, guarding, policies, told, shown)
+    order = _Order(project, where, allowed, aim, policies, told, shown, kept, jobs, executor, options, placing.mapping)
+    examine = partial(_healthy, screen, validation=aim.validation, guarding=guarding)
+    if watching.watch:
+        _watch(screen, order, read, examine, settings=_settings(screen, where, root), watching=watching)
+        return
+    dataset = _at_rest(screen, read(), watching) if watching.quiet_for else read()
+    found = examine(dataset)
+    settings = _settings(screen, where, root)
+    report, keeper = _push(screen, order, settings, dataset, found)
+    _finish(screen, report, "push", settings, keeper)
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What a push was asked for, beside the dataset and the archive."""
+
+    project: str
+    where: Where
+    allowed: Allowed
+    aim: Aim
+    policies: Policies
+    told: Told
+    shown: Shown
+    kept: Kept
+    jobs: int
+    executor: str
+    options: Mapping[str, object]
+    mapping: Path | None
+
+
+def _push(
+    screen: Screen,
+    order: _Order,
+    settings: Settings,
+    dataset: Dataset,
+    found: Survey,
+    *,
+    tell: OnOutcome | None = None,
+) -> tuple[Report, Keeper | None]:
+    """Push; with a listener of its own, as one of many times, which leaves a receipt only if something was done."""
     from xnat_bids_push import planfile, pushing
     from xnat_bids_push.connecting import Access, open_settings
     from xnat_bids_push.keeping import Asked
 
-    screen = _screen(output)
-    _check_pictures(shown, kept, executor)
-    dataset = _read(root, what, which, placing, sessions, strict=aim.validation is Validation.REQUIRE)
-    found = _healthy(screen, dataset, aim.validation, guarding)
-    settings = _settings(screen, where, root)
+    aim, policies, told = order.aim, order.policies, order.told
     access = Access.CREATE if aim.create_project or not settings.server else Access.EXISTING
     local = "" if settings.server else str(settings.archive)
-    asked = Asked(
-        chosen(what, which, placing, sessions, allowed, aim, guarding, policies, told, shown), placing.mapping, local
-    )
+    asked = Asked(order.options, order.mapping, local)
     with (
-        _crew(executor, settings, where, project) as crew,
-        open_settings(settings, project, access) as opened,
+        _crew(order.executor, settings, order.where, order.project) as crew,
+        open_settings(settings, order.project, access) as opened,
         screen.running("Pushing", found) as tally,
-        _keeper(kept, dataset, opened, asked) as keeper,
+        _keeper(order.kept, dataset, opened, asked) as keeper,
     ):
         opened.listen(screen.note)
         if policies.as_planned is not None:
@@ -168,30 +210,83 @@ def push(
                 policy=policies.policy(),
             )
             planfile.check_unmoved(policies.as_planned, planned)
-        illustrator = _illustrator(shown, kept, opened, dataset, jobs)
+        illustrator = _illustrator(order.shown, order.kept, opened, dataset, order.jobs)
         report = pushing.push(
             dataset,
             opened,
             found=found,
-            jobs=jobs,
+            jobs=order.jobs,
             telling=told.telling(),
             update_fields=aim.update_fields,
-            skip=_skip(allowed),
+            skip=_skip(order.allowed),
             policy=policies.policy(),
             max_delete=policies.max_delete,
-            on_outcome=_listener(screen, keeper),
+            on_outcome=_listener(tell or screen.outcome, keeper),
             on_bytes=tally.add,
             on_work=tally.work,
             crew=crew,
             on_settled=illustrator,
         )
-        if illustrator is not None and shown.snapshots:
+        if illustrator is not None and order.shown.snapshots:
             report.pictures = illustrator.pictures
-        if keeper is not None:
+        if keeper is not None and tell is not None and not report.sent_files:
+            keeper.discard()
+        elif keeper is not None:
             gallery = illustrator.gallery if illustrator is not None else None
             keeper.finish(report, pushing.left_out(dataset, found), gallery)
             _deposit(screen, keeper, dataset, opened)
-    _finish(screen, report, "push", settings, keeper)
+    return report, keeper
+
+
+def _at_rest(screen: Screen, dataset: Dataset, watching: Watching) -> Dataset:
+    """The participants of a dataset that have been quiet."""
+    from xnat_bids_push.resting import due, seen
+    from xnat_bids_push.shares import Some
+    from xnat_bids_push.watching import look
+
+    (quiet, _), now = watching.rhythm(), time.time()
+    standings = seen({}, look(dataset), now)
+    ready = due(standings, now, quiet)
+    if not ready:
+        screen.note(f"Nothing has been quiet for {watching.quiet_for} yet: nothing is sent.")
+        raise typer.Exit(OK)
+    if "" in standings.keys() - ready:
+        screen.note(f"left for later: what belongs to no participant, as it changed in the last {watching.quiet_for}")
+    return replace(dataset, share=Some(ready, "--quiet-for"))
+
+
+def _watch(
+    screen: Screen,
+    order: _Order,
+    read: Callable[[], Dataset],
+    examine: Callable[[Dataset], Survey],
+    *,
+    settings: Settings,
+    watching: Watching,
+) -> None:
+    """Push participants as they come to rest, until somebody ends it."""
+    from xnat_bids_push.errors import ConfigError
+    from xnat_bids_push.watching import Growing, Rhythm, watch
+
+    if order.policies.delete or order.policies.as_planned is not None:
+        raise ConfigError("--watch sends what comes to a dataset: it cannot be had together with --delete or a plan")
+    rhythm = Rhythm(*watching.rhythm())
+
+    def push(dataset: Dataset, found: Survey, tell: OnOutcome) -> Report:
+        report, keeper = _push(screen, order, settings, dataset, found, tell=tell)
+        if keeper is not None and (keeper.trouble or keeper.path):
+            screen.moment(keeper.trouble or f"receipt: {keeper.path}")
+        return report
+
+    dataset = Growing(read, examine, push, screen)
+    place = settings.server or "the local archive"
+    try:
+        screen.say(f"Watching. Each participant goes to project {order.project} of {place} when it has come to rest.")
+        watch(dataset, rhythm)
+    except KeyboardInterrupt:
+        if dataset.busy:
+            raise
+        screen.say("Stopped.")
 
 
 def _check_pictures(shown: Shown, kept: Kept, executor: str) -> None:
@@ -253,13 +348,13 @@ def _deposit(screen: Screen, keeper: Keeper, dataset: Dataset, archive: Opened) 
         screen.note(words)
 
 
-def _listener(screen: Screen, keeper: Keeper | None) -> OnOutcome:
+def _listener(show: OnOutcome, keeper: Keeper | None) -> OnOutcome:
     """Tells screen and receipt."""
     if keeper is None:
-        return screen.outcome
+        return show
 
     def tell(outcome: Outcome) -> None:
-        screen.outcome(outcome)
+        show(outcome)
         keeper.outcome(outcome)
 
     return tell

@@ -331,13 +331,18 @@ def _subject_folders(
     return {subject: tuple(folders) for subject, folders in found.items()}, left_out
 
 
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder of this name is no data, wherever it is."""
+    return _LEFTOVERS.fullmatch(name) is not None
+
+
 def _folders_in(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []  # the walk meets the same error, and reports it
-    return sorted(name for name in names if not _LEFTOVERS.fullmatch(name))
+    return sorted(name for name in names if not is_leftover(name))
 
 
 def _session_issues(subject: str, files: Iterable[BidsFile]) -> list[Issue]:
@@ -419,7 +424,7 @@ class _Walk:
 
     def _entry(self, entry: os.DirEntry[str], path: str, waiting: list[str]) -> bool:
         """Take one entry in; False if it is left out on purpose."""
-        if _LEFTOVERS.fullmatch(entry.name):
+        if is_leftover(entry.name):
             self.left_out.append(LeftOut(path, "version control, or an editor's or a system's leftover"))
             return False
         if not (entry.name.isascii() or _is_text(entry.name)):

@@ -108,6 +108,14 @@ class Keeper:
                 self._give_up(error)
         self._end(report, left_out)
 
+    def discard(self) -> None:
+        """Leave no receipt, of a push that had nothing to do."""
+        for one, kind in ((self._rows, "json"), (self._sums, "md5")):
+            if one is not None:
+                one.close()
+                self._part(kind).unlink(missing_ok=True)
+        self._rows = self._sums = self._stem = None
+
     def _begin(self) -> None:
         # Others may push into the project in this second, and all receipts come to one place in the archive.
         project = re.sub("[^A-Za-z0-9_-]", "_", self._archive.project)

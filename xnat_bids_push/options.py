@@ -21,6 +21,7 @@ from xnat_bids_push.fields import Dates, Telling
 from xnat_bids_push.model import Privacy, Validation
 from xnat_bids_push.policies import Existing, Policy
 from xnat_bids_push.preferences import OPTIONS, PATHS, Setting
+from xnat_bids_push.resting import seconds
 
 Root = Annotated[Path, typer.Argument(metavar="ROOT", help="The BIDS dataset's folder.", show_default=False)]
 Project = Annotated[str, typer.Argument(metavar="PROJECT", help="The XNAT project's ID.", show_default=False)]
@@ -206,6 +207,30 @@ class Shown:
     previews: Annotated[
         bool, typer.Option("--previews", help="Show the first of such pictures in the receipt's page only.")
     ] = False
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """When participants go."""
+
+    quiet_for: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Only participants whose folders have not changed for this long (90s, 10m, 2h); with --watch, 10m.",
+            show_default=False,
+        ),
+    ] = ""
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on: send each participant when it has been quiet, until Ctrl-C.")
+    ] = False
+    interval: Annotated[str, typer.Option(metavar="TIME", help="How long to wait between two looks, with --watch.")] = (
+        "60s"
+    )
+
+    def rhythm(self) -> tuple[float, float]:
+        """For how many seconds a participant must have been quiet, and how many are between two looks."""
+        return seconds(self.quiet_for or "10m"), seconds(self.interval)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,10 +73,14 @@ WHOLE = Shard()
 
 @dataclass(frozen=True, slots=True)
 class Some:
-    """Some subjects, by the names of their folders."""
+    """Some subjects, by the names of their folders.
+
+    Args:
+        option: the option that it was made of, for people.
+    """
 
     subjects: Set[str]
-    option = ""
+    option: str = ""
 
     def has(self, subject: str) -> bool:
         """Whether a subject is in it; what is no subject's never is, unless "" is among them."""

@@ -100,6 +100,10 @@ class Screen:
         if not self._quiet:
             _print(self._err, escape(plain(text)))
 
+    def moment(self, text: str) -> None:
+        """A line of a log."""
+        self.note(f"{_now()}  {text}")
+
     def error(self, error: Exception) -> None:
         """Why a run ended; a dataset's issues come all at once."""
         if self._json:
@@ -257,6 +261,26 @@ class Screen:
         if self._problems <= _MOST:
             for line in problem_lines(outcome):
                 self.note(line)
+
+    def arrived(self, outcome: Outcome, problems: Sequence[str]) -> None:
+        """A node of a dataset that is watched: what came there, and what is wrong that was not told before."""
+        self._tally.settle(outcome)
+        if self._json and (outcome.sent_files or outcome.deleted_files or problems):
+            self._print_json({"event": "outcome", "time": _now()} | outcome_json(outcome))
+            return
+        if outcome.sent_files:
+            size = human_size(outcome.sent_bytes)
+            self.moment(f"{outcome.node}: {count(outcome.sent_files, 'file')} sent ({size})")
+        for line in problems:
+            self.moment(line)
+
+    def trouble(self, error: Exception) -> None:
+        """Why something of a dataset that is watched could not be sent at present."""
+        if self._json:
+            self._print_json({"event": "trouble", "time": _now(), "message": str(error)})
+            return
+        for line in str(error).splitlines():
+            self.moment(f"not sent: {line}")
 
     def interrupted(self) -> None:
         """The user, or the system, ended the run."""
@@ -451,6 +475,11 @@ class Screen:
     def _print_json(self, content: dict[str, object]) -> None:
         sys.stdout.write(json.dumps(content, default=str) + "\n")
         sys.stdout.flush()
+
+
+def _now() -> str:
+    """The user's own time, with its date: the lines of a watch go on for weeks."""
+    return f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _shown(value: object) -> str:
