@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -272,7 +271,7 @@ def test_a_server_that_fails_for_pictures_fails_no_push(
     assert len(numbers) == 6
     for number in numbers[:3]:
         with open_project() as archive:
-            for one in {replace(one, name="") for one in stored(archive)}:
+            for one in {one._replace(name="") for one in stored(archive)}:
                 archive.delete(Deletion(one.node, one.scan, one.resource))
         assert over_the_wire(root, server, project, at=number, fault=fault)
         with open_project() as archive:

@@ -150,7 +150,8 @@ class Illustrator:
 
 def _draw(one: Pictured) -> Picture:
     """A picture of what is in the archive: of files that have not changed since."""
-    paths = {name: placed.file.content for name, placed in one.files.items() if isinstance(placed.file.content, Path)}
+    contents = {name: placed.file.content for name, placed in one.files.items()}
+    paths = {name: Path(content) for name, content in contents.items() if isinstance(content, str)}
     picture = draw(drawable(one.names), paths)
     if any(change_of(placed.file) for placed in one.files.values()):
         raise PictureError("the file changed since it was sent")
