@@ -17,7 +17,7 @@ PACKAGE = "xnat_bids_push"
 ROOT = Path(xnat_bids_push.__file__).parent
 
 LAYERS = (
-    {"errors", "model", "names", "annex", "deeds"},
+    {"errors", "model", "names", "portable", "annex", "deeds"},
     {
         "labels",
         "rules",

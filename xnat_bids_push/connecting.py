@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,9 +118,23 @@ def open_local(folder: Path, start: Callable[[Path], LocalServer]) -> Iterator[L
         server.__exit__(None, None, None)
 
 
+def check_system() -> None:
+    """Whether the embedded archive can run here. It locks its folder, and sees to the disk, in the ways of POSIX.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    try:
+        import_module("fcntl")
+    except ImportError as error:
+        way_on = "give --server, or run bids2xnat in WSL (Windows Subsystem for Linux)"
+        raise ConfigError(f"the local archive works on Linux and macOS only: {way_on}") from error
+
+
 @contextmanager
 def _embedded(folder: Path, access: Access) -> Iterator[Credentials]:
     """The embedded archive, running on this machine for as long as it is needed."""
+    check_system()
     from xnat_bids_push.server import LocalServer  # the server's libraries load only where it runs
 
     with ExitStack() as stack:

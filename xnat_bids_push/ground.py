@@ -14,7 +14,10 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import IO, BinaryIO
+
+from xnat_bids_push.portable import WINDOWS, Ability
 
 CHUNK = 1 << 20
 
@@ -28,9 +31,6 @@ _NEVER = frozenset({".git", ".datalad", ".hg", ".svn", "git~1", PARTIAL})
 
 _IGNORED = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 """Signs that some file systems do not see in a name."""
-
-_FOREIGN = re.compile(r'[\\:*?"<>|\x00-\x1f]|[. ]$|^(?i:con|prn|aux|nul|com\d|lpt\d)(\.|$)')
-"""What Windows takes for another folder, a stream or a device."""
 
 _BY_FOLDER = {os.open, os.mkdir, os.rename, os.unlink, os.symlink, os.stat} <= os.supports_dir_fd
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -195,6 +195,42 @@ class _Folder:
         return name if self._handle is not None else self._path / name
 
 
+def ability(folder: Path) -> Ability:
+    """What names a folder can hold, tried out in it: it may lie on another system's disk, whatever this system is."""
+    windows = os.name == "nt"  # by its long paths it makes names that its programs cannot open
+    with TemporaryDirectory(dir=folder) as inner:
+        here = Path(inner)
+        return Ability(
+            cases=_differ(here, "case", "CASE"),
+            forms=_differ(here, "\u00e9", "e\u0301"),
+            signs=not windows and _holds(here, "a:b?"),
+            ends=not windows and _holds(here, "dot."),
+            devices=not windows and _holds(here, "nul"),
+            longest=_longest(here),
+        )
+
+
+def _holds(folder: Path, name: str) -> bool:
+    """Whether a file of this name can be made, and is there by this name."""
+    with suppress(OSError):
+        (folder / name).touch()
+    return any(entry.name == name for entry in folder.iterdir())
+
+
+def _differ(folder: Path, name: str, other: str) -> bool:
+    with suppress(OSError):
+        (folder / name).touch()
+    return not (folder / other).exists()
+
+
+def _longest(folder: Path) -> int:
+    """How many bytes a name may have; Windows counts otherwise, and does not say."""
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX") if hasattr(os, "pathconf") else 0
+    except (OSError, ValueError):
+        return 0
+
+
 @contextmanager
 def _create(folder: _Folder, name: str) -> Iterator[BinaryIO]:
     """A new file, which others may read as the umask lets them once it is whole."""
@@ -219,7 +255,7 @@ def _parts(path: str) -> tuple[str, ...] | None:
         return None
     if any(_plain(part) in _NEVER for part in parts):
         return None
-    if os.name == "nt" and any(_FOREIGN.search(part) for part in parts):
+    if os.name == "nt" and any(map(WINDOWS.fault, parts)):
         return None
     return parts
 

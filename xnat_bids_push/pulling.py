@@ -16,7 +16,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import IO
@@ -24,7 +24,7 @@ from typing import IO
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.choosing import EVERYTHING, Choice, Window, kind_of_scan, look, nothing_taken
 from xnat_bids_push.errors import ArchiveError, ConfigError, Distressed, MappingError, Rejected, Unavailable
-from xnat_bids_push.ground import LEADS_OUT, PARTIAL, Blocked, Ground
+from xnat_bids_push.ground import LEADS_OUT, PARTIAL, Blocked, Ground, ability
 from xnat_bids_push.mapping import folder_of, is_manifest, path_of, read_manifest
 from xnat_bids_push.model import (
     Address,
@@ -38,7 +38,8 @@ from xnat_bids_push.model import (
     State,
     StoredFile,
 )
-from xnat_bids_push.report import Report
+from xnat_bids_push.portable import Ability, clashes, extended
+from xnat_bids_push.report import Report, count
 from xnat_bids_push.rereading import DAMAGE, entries_of, most_bytes
 from xnat_bids_push.table import Table, default_table
 
@@ -88,6 +89,7 @@ def _outcomes(archive: Archive, folder: Path, inventory: _Inventory) -> Iterator
     ground = Ground(folder)
     empty, taken = True, False
     with _workplace(folder) as partial:
+        _check_names(archive, inventory, ability(partial))
         landing = _Landing(ground, partial, inventory.table)
         for lot in _lots(archive, inventory):
             empty = False
@@ -100,8 +102,44 @@ def _outcomes(archive: Archive, folder: Path, inventory: _Inventory) -> Iterator
     yield from _restore_marks(ground, landing.marks)
 
 
+_NAMED = 20
+"""Names that cannot be had and are told; the rest is counted."""
+
+
+def _check_names(archive: Archive, inventory: _Inventory, able: Ability) -> None:
+    """Whether the folder can hold all names, and tell them apart, where not every folder can. Writes nothing.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if able == replace(Ability(), longest=able.longest):
+        return  # its names may be too long for some, which is told file by file
+    faults = [f"{path}: {why}" for path, why in clashes(_paths(archive, inventory), able)]
+    if faults:
+        more = [f"… and {count(len(faults) - _NAMED, 'more')}"] if len(faults) > _NAMED else []
+        raise ConfigError(
+            "\n".join(
+                [
+                    "the output folder's file system cannot hold all of the project, and nothing was written:",
+                    *faults[:_NAMED],
+                    *more,
+                    "Pull into a folder on another file system, or leave these out by --participant-label and the like",
+                ]
+            )
+        )
+
+
+def _paths(archive: Archive, inventory: _Inventory) -> Iterator[str]:
+    """The paths of all files that are to be fetched, as far as they can be listed."""
+    for lot in _lots(archive, inventory):
+        if isinstance(lot, _Lot):
+            yield from (path for address, path in _wanted(lot.holding, inventory.table) if lot.takes(address))
+
+
 def _output(folder: Path) -> Path:
     folder = folder.absolute()
+    if os.name == "nt":
+        folder = Path(extended(str(folder)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from xnat_bids_push.connecting import check_system
 from xnat_bids_push.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def starting(door: Door, registered: Literal["all", "stock"]) -> Callable[[Path]
     Raises:
         ConfigError: other machines could listen in, or certificate and key cannot be used.
     """
+    check_system()
     from xnat_bids_push.server import LocalServer  # the server's libraries load only where it runs
 
     _check(door)
@@ -76,6 +78,7 @@ def problems(folder: Path) -> Iterator[str]:
     Raises:
         ConfigError: there is no archive in the folder.
     """
+    check_system()
     from xnat_bids_push.server import check
 
     # Looking into a folder must not make an archive of it.
