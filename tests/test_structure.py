@@ -68,7 +68,7 @@ LAYERS = (
     },
     {"rereading", "connecting", "describing", "running", "pushing", "serving", "keeping", "depositing", "illustrating"},
     {"executing", "rechecking", "pulling", "removing", "undoing", "explaining", "examining", "checking", "watching"},
-    {"bidsapp", "cli", "options", "progress", "pytest_plugin", "ui"},
+    {"bidsapp", "cli", "completing", "options", "progress", "pytest_plugin", "ui"},
 )
 """What a module may import lies in its own layer or in one before it."""
 
@@ -78,7 +78,7 @@ DOORS = {
     "stamina": {"client"},
     "defusedxml": {"archive"},
     "rich": {"progress", "ui"},
-    "typer": {"cli", "options"},
+    "typer": {"cli", "completing", "options"},
     "platformdirs": {"config"},
     "jsonschema": {"tailoring"},
     "pathspec": {"ignoring"},

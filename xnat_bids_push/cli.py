@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from xnat_bids_push import __version__
+from xnat_bids_push import __version__, completing
 from xnat_bids_push.model import Validation
 from xnat_bids_push.options import (
     Aim,
@@ -1104,6 +1104,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; the exit code is the documented one."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands = _commands()
+    if completing.VARIABLE in os.environ:
+        os.environ |= completing.plain_form(os.environ, commands)
+        app([], prog_name="bids2xnat")  # answers the shell, and ends
     if arguments and arguments[0] not in commands and not _asks_for_itself(arguments[0]):
         meant = get_close_matches(arguments[0], commands, 1, 0.75)
         if meant and not Path(arguments[0]).exists():

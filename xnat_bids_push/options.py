@@ -16,6 +16,7 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 
 import typer
 
+from xnat_bids_push import completing
 from xnat_bids_push.errors import ConfigError
 from xnat_bids_push.fields import Dates, Telling
 from xnat_bids_push.model import Privacy, Validation
@@ -55,7 +56,13 @@ Timeout = Annotated[
     ),
 ]
 Site = Annotated[
-    str, typer.Argument(metavar="[SERVER]", help="Its address, or its name in the settings.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="[SERVER]",
+        help="Its address, or its name in the settings.",
+        show_default=False,
+        autocompletion=completing.servers,
+    ),
 ]
 
 
@@ -66,7 +73,9 @@ class Where:
     server: Annotated[
         str,
         typer.Option(
-            help="The XNAT server's address, or its name in the settings. [env: XNAT_HOST]", show_default=False
+            help="The XNAT server's address, or its name in the settings. [env: XNAT_HOST]",
+            show_default=False,
+            autocompletion=completing.servers,
         ),
     ] = ""
     user: User = ""
@@ -84,7 +93,11 @@ class What:
 
     derivatives: Annotated[
         list[str] | None,
-        typer.Option(help="Also take this folder of derivatives/, or all; may be repeated.", show_default=False),
+        typer.Option(
+            help="Also take this folder of derivatives/, or all; may be repeated.",
+            show_default=False,
+            autocompletion=completing.derivatives,
+        ),
     ] = None
     sourcedata: Annotated[bool, typer.Option("--sourcedata", help="Also take sourcedata/.")] = False
     materialise_sidecars: Annotated[
@@ -114,15 +127,27 @@ class Which:
 
     participant_label: Annotated[
         list[str] | None,
-        typer.Option(help="Take this participant only, with or without sub-; may be repeated.", show_default=False),
+        typer.Option(
+            help="Take this participant only, with or without sub-; may be repeated.",
+            show_default=False,
+            autocompletion=completing.participants,
+        ),
     ] = None
     session_label: Annotated[
         list[str] | None,
-        typer.Option(help="Take this session only, with or without ses-; may be repeated.", show_default=False),
+        typer.Option(
+            help="Take this session only, with or without ses-; may be repeated.",
+            show_default=False,
+            autocompletion=completing.sessions,
+        ),
     ] = None
     datatype: Annotated[
         list[str] | None,
-        typer.Option(help="Take recordings of this datatype only; may be repeated.", show_default=False),
+        typer.Option(
+            help="Take recordings of this datatype only; may be repeated.",
+            show_default=False,
+            autocompletion=completing.datatypes,
+        ),
     ] = None
     suffix: Annotated[
         list[str] | None,
