@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from test_data.generate import generate_many
 from tests.conftest import Connect, make_small
 from tests.test_laws import tree
+from xnat_bids_push import pulling
 from xnat_bids_push.connecting import connect
-from xnat_bids_push.dataset import read
+from xnat_bids_push.dataset import Dataset, read
 from xnat_bids_push.errors import ConfigError, MappingError
 from xnat_bids_push.ground import Ground
 from xnat_bids_push.mapping import read_manifest, write_manifest
@@ -142,3 +145,74 @@ def test_a_file_is_no_output_folder(tmp_path: Path, open_project: Connect) -> No
     (tmp_path / "out").write_text("")
     with open_project() as archive, pytest.raises(ConfigError):
         pull(archive, tmp_path / "out")
+
+
+# ------------------------------------------------------------------ one by one, and side by side
+
+
+def paths_asked_for(server: LocalServer) -> list[str]:
+    return [path for method, path in server.request_log if method == "GET"]
+
+
+def test_what_is_large_is_fetched_by_itself_and_no_archive_is_packed_for_it(
+    sample: Dataset,
+    sample_root: Path,
+    tmp_path: Path,
+    server: LocalServer,
+    open_project: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With links, empty folders and executable files, which manifests tell of."""
+    monkeypatch.setattr(pulling, "LARGE", 1)
+    with open_project() as archive:
+        push(sample, archive, pause=0)
+        server.request_log.clear()
+        report = pull(archive, tmp_path / "out")
+    assert report.ok, report.failed
+    assert tree(tmp_path / "out") == tree(sample_root)
+    alone = [path for path in paths_asked_for(server) if re.search("/resources/[^/]+/files/", path)]
+    assert len(alone) > report.sent_files / 2
+
+
+def test_what_does_not_come_by_itself_comes_in_the_archive(
+    small_root: Path, tmp_path: Path, server: LocalServer, open_project: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XNAT takes a folder that is called like an archive for one, and finds nothing in it."""
+    monkeypatch.setattr(pulling, "LARGE", 1)
+    (small_root / "code/old.zip").mkdir(parents=True)
+    (small_root / "code/old.zip/run.py").write_text("pass")
+    with open_project() as archive:
+        push(read(small_root), archive, pause=0)
+        server.request_log.clear()
+        assert pull(archive, tmp_path / "out").ok
+    assert tree(tmp_path / "out") == tree(small_root)
+    assert any(path.endswith("/code/files/old.zip/run.py") for path in paths_asked_for(server)), paths_asked_for(server)
+
+
+def test_a_pull_that_finds_all_but_manifests_fetches_no_archive(
+    tmp_path: Path, server: LocalServer, open_project: Connect
+) -> None:
+    root = make_small(tmp_path / "small")
+    (root / "code/empty").mkdir(parents=True)
+    with open_project() as archive:
+        push(read(root), archive, pause=0)
+        pull(archive, tmp_path / "out")
+        (tmp_path / "out/code/empty").rmdir()
+        server.request_log.clear()
+        assert pull(archive, tmp_path / "out").ok
+    assert (tmp_path / "out/code/empty").is_dir()
+    assert (
+        sum(path.endswith("/files") for path in paths_asked_for(server)) == 4
+    )  # listings: project, sessions, subjects
+
+
+@pytest.mark.parametrize("jobs", [None, 1, 5])
+def test_subjects_side_by_side_come_back_as_they_were(jobs: int | None, tmp_path: Path, open_project: Connect) -> None:
+    root, told = tmp_path / "many", list[str]()
+    generate_many(root, subjects=8, files_per_session=2)
+    with open_project() as archive:
+        push(read(root), archive, pause=0)
+        report = pull(archive, tmp_path / "out", jobs=jobs, on_outcome=lambda one: told.append(one.node.subject))
+    assert report.ok, report.failed
+    assert tree(tmp_path / "out") == tree(root)
+    assert told == sorted(told)

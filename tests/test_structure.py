@@ -48,6 +48,7 @@ LAYERS = (
         "archive",
         "breaker",
         "flow",
+        "pacing",
         "client",
         "transport",
         "package",

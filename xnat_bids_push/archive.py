@@ -20,6 +20,7 @@ from defusedxml import DefusedXmlException, ElementTree
 from xnat_bids_push.client import Credentials, Response, Session, greet, json_of, list_of, rows_of
 from xnat_bids_push.documents import fields_document, new_scans_document, subject_document
 from xnat_bids_push.errors import AccessDenied, ArchiveError, ConfigError, Rejected, Unavailable
+from xnat_bids_push.flow import Bucket, Incoming
 from xnat_bids_push.model import (
     Address,
     CreateScans,
@@ -97,6 +98,10 @@ class Archive:
     def listen(self, say: Callable[[str], None]) -> None:
         """Tell somebody, in lines for people, when the server is in distress, and what is done about it."""
         self._session.gate.say = say
+
+    def limit(self, rate: float | None) -> None:
+        """Let no more bytes go out and come in than so many a second, all together."""
+        self._session.bucket = Bucket(rate) if rate else None
 
     def close(self) -> None:
         """Log out."""
@@ -376,6 +381,15 @@ class Archive:
     def download_node(self, node: Node, target: IO[bytes], *, most: int = sys.maxsize) -> None:
         """Everything of the project itself, or of a subject itself, as one zip."""
         self._session.download(f"{self._path(node)}/files?format=zip", target, most=most)
+
+    def fetch_file(self, holding: Holding, address: Address, take: Callable[[Incoming], _Told]) -> _Told:
+        """What is made of one file while it comes. Not every name can be said in an address: others are in archives."""
+        if holding.node.experiment:
+            front = f"/data/experiments/{_part(holding.id)}" + (f"/scans/{_part(address.scan)}" if address.scan else "")
+            front += f"/resources/{_part(address.resource)}"
+        else:
+            front = self._resource_path(holding.node, "", address.resource)
+        return self._session.fetch(f"{front}/files/{quote(address.name)}", take)
 
     def delete(self, what: Deletion) -> None:
         """Delete something with its files; a subject only if it is bare, the project never.

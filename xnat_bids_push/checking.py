@@ -45,7 +45,7 @@ def check(
     validation: Validation = Validation.REQUIRE,
     guard: Guard | None = None,
     telling: Telling | None = None,
-    jobs: int = 4,
+    jobs: int | None = None,
 ) -> Iterator[Step]:
     """Take a dataset through everything, step by step. After a step that fails, the others are skipped.
 
@@ -54,7 +54,7 @@ def check(
         validation: whether errors of the official BIDS validator are problems, warnings, or not asked for.
         guard: whether content that may tell who a participant is is a problem, a warning, or not looked for.
         telling: what XNAT's fields tell of people, and how much.
-        jobs: how many sessions are sent at a time.
+        jobs: how many sessions are sent at a time; by default as many as pays.
     """
     with tempfile.TemporaryDirectory(prefix="bids2xnat-check-") as folder:
         trial = _Trial(reading, Path(folder), validation, guard or Guard(Privacy.WARN), telling, jobs)
@@ -82,7 +82,7 @@ class _Trial:
     validation: Validation
     guard: Guard
     telling: Telling | None
-    jobs: int
+    jobs: int | None
     warnings: set[Issue] = field(default_factory=set)
 
     @cached_property

@@ -32,7 +32,6 @@ from xnat_bids_push.options import (
     Config,
     Executor,
     Guarding,
-    Jobs,
     Kept,
     OtherProject,
     OtherRoot,
@@ -45,6 +44,7 @@ from xnat_bids_push.options import (
     Sessions,
     Shown,
     Site,
+    Speed,
     Told,
     User,
     Validated,
@@ -134,8 +134,8 @@ def push(
     shown: Shown,
     kept: Kept,
     watching: Watching,
+    speed: Speed,
     *,
-    jobs: Jobs = 4,
     executor: Executor = "",
     output: Output,
 ) -> None:
@@ -144,7 +144,7 @@ def push(
     _check_pictures(shown, kept, executor)
     read = partial(_read, root, what, which, placing, sessions, strict=aim.validation is Validation.REQUIRE)
     options = chosen(what, which, placing, sessions, allowed, aim, guarding, policies, told, shown)
-    order = _Order(project, where, allowed, aim, policies, told, shown, kept, jobs, executor, options, placing.mapping)
+    order = _Order(project, where, allowed, aim, policies, told, shown, kept, speed, executor, options, placing.mapping)
     examine = partial(_healthy, screen, validation=aim.validation, guarding=guarding)
     if watching.watch:
         _watch(screen, order, read, examine, settings=_settings(screen, where, root), watching=watching)
@@ -168,7 +168,7 @@ class _Order:
     told: Told
     shown: Shown
     kept: Kept
-    jobs: int
+    speed: Speed
     executor: str
     options: Mapping[str, object]
     mapping: Path | None
@@ -199,6 +199,7 @@ def _push(
         _keeper(order.kept, dataset, opened, asked) as keeper,
     ):
         opened.listen(screen.note)
+        opened.limit(order.speed.bwlimit)
         if policies.as_planned is not None:
             planfile.check_place(policies.as_planned, settings.server or str(settings.archive))
             planned = pushing.plan(
@@ -210,12 +211,12 @@ def _push(
                 policy=policies.policy(),
             )
             planfile.check_unmoved(policies.as_planned, planned)
-        illustrator = _illustrator(order.shown, order.kept, opened, dataset, order.jobs)
+        illustrator = _illustrator(order.shown, order.kept, opened, dataset, order.speed.jobs)
         report = pushing.push(
             dataset,
             opened,
             found=found,
-            jobs=order.jobs,
+            jobs=order.speed.jobs,
             telling=told.telling(),
             update_fields=aim.update_fields,
             skip=_skip(order.allowed),
@@ -302,14 +303,18 @@ def _check_pictures(shown: Shown, kept: Kept, executor: str) -> None:
         raise ConfigError("--previews are shown in the receipt's page: leave out --no-receipt")
 
 
-def _illustrator(shown: Shown, kept: Kept, archive: Opened, dataset: Dataset, jobs: int) -> Illustrator | None:
+_PICTURES = 4
+"""Pictures that are made at a time, unless the user says how many jobs there are."""
+
+
+def _illustrator(shown: Shown, kept: Kept, archive: Opened, dataset: Dataset, jobs: int | None) -> Illustrator | None:
     if not (shown.snapshots or shown.previews):
         return None
     from xnat_bids_push.illustrating import Illustrator
     from xnat_bids_push.picturing import Gallery
 
     gallery = Gallery(most=0) if kept.no_receipt else Gallery()
-    return Illustrator(archive, dataset.table, jobs=jobs, send=shown.snapshots, gallery=gallery)
+    return Illustrator(archive, dataset.table, jobs=jobs or _PICTURES, send=shown.snapshots, gallery=gallery)
 
 
 def _keeper(kept: Kept, dataset: Dataset, archive: Opened, asked: Asked) -> AbstractContextManager[Keeper | None]:
@@ -562,6 +567,7 @@ def pull(
     where: Where,
     which: Which,
     placing: Placing,
+    speed: Speed,
     output: Output,
 ) -> None:
     """Bring a project's BIDS data back into a folder, byte for byte. To go on after an interruption, pull again."""
@@ -576,7 +582,8 @@ def pull(
         raise ConfigError(f"{out} lies in the local archive {settings.archive}: give a folder outside of it")
     with open_settings(settings, project) as opened, screen.running("Fetching"):
         opened.listen(screen.note)
-        report = pulling.pull(opened, out, table=table, choice=choice, on_outcome=screen.outcome)
+        opened.limit(speed.bwlimit)
+        report = pulling.pull(opened, out, table=table, choice=choice, jobs=speed.jobs, on_outcome=screen.outcome)
     _finish(screen, report, "pull", settings)
 
 

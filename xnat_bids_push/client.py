@@ -28,7 +28,7 @@ import xnat.session
 
 from xnat_bids_push.breaker import Gate
 from xnat_bids_push.errors import AccessDenied, ConfigError, Rejected, Unavailable, XnatBidsError
-from xnat_bids_push.flow import Bucket, ahead, gathered
+from xnat_bids_push.flow import Bucket, Incoming, ahead, gathered
 from xnat_bids_push.package import Body, Stream
 from xnat_bids_push.transport import Endless, Misled, Transport
 
@@ -191,25 +191,32 @@ class Session:
         """Delete something with its files, once."""
         self._request("DELETE", path, {"removeFiles": "true"}, timeout=self._patience.late)
 
-    @stamina.retry(on=_worth_repeating, attempts=5, wait_initial=0.5, wait_max=30.0, timeout=None)
     def download(self, path: str, target: IO[bytes], *, most: int = sys.maxsize) -> None:
         """A body, written to a file as it comes; an error, if it is longer than it can be."""
-        target.seek(0)
-        target.truncate()
+
+        def write(source: Incoming) -> None:
+            target.seek(0)
+            target.truncate()
+            while piece := source.read(1 << 20):
+                target.write(piece)
+                if target.tell() > most:
+                    raise Rejected("the server sends more than it lists", method="GET", path=path)
+
+        self.fetch(path, write)
+
+    @stamina.retry(on=_worth_repeating, attempts=5, wait_initial=0.5, wait_max=30.0, timeout=None)
+    def fetch(self, path: str, take: Callable[[Incoming], _Told]) -> _Told:
+        """What is made of a body while it comes; it comes from its beginning once more where that can help."""
         client = self._xnat
         with self.gate.request(), _foreign_errors("GET", path):
-            url = self.credentials.server.rstrip("/") + path
-            with client.interface.get(url, stream=True, timeout=self._patience.late) as answer:
+            url, head = self.credentials.server.rstrip("/") + path, {"Accept-Encoding": "identity"}
+            with client.interface.get(url, stream=True, timeout=self._patience.late, headers=head) as answer:
                 if answer.status_code == 401:
                     self._renew(client)
                     raise Unavailable("the login had expired, and was renewed", method="GET", path=path, status=401)
                 _raise_for(answer, "GET", path, "")
-                for piece in answer.iter_content(1 << 20 if self.bucket is None else self.bucket.portion):
-                    if self.bucket is not None:
-                        self.bucket.take(len(piece))
-                    target.write(piece)
-                    if target.tell() > most:
-                        raise Rejected("the server sends more than it lists", method="GET", path=path)
+                pieces = answer.iter_content(1 << 20 if self.bucket is None else self.bucket.portion)
+                return take(Incoming(pieces if self.bucket is None else self.bucket.slowed(pieces)))
 
     def _request(
         self,

@@ -66,6 +66,24 @@ class Bucket:
                 yield part
 
 
+class Incoming:
+    """Bytes that come in pieces, as something to read from."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        """So many bytes at most; none at the end."""
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return b""
+            self._rest = memoryview(piece)
+        found, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(found)
+
+
 def gathered(pieces: Iterator[bytes], least: int = PIECE) -> Iterator[bytes]:
     """The same bytes, in no smaller pieces than that but the last; larger ones stay as they are."""
     waiting: list[bytes] = []

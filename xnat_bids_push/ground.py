@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import IO, BinaryIO
+from typing import BinaryIO, Protocol
 
 from xnat_bids_push.portable import WINDOWS, Ability
 
@@ -39,6 +39,13 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | get
 
 class Blocked(OSError):
     """A path cannot be followed in the folder; the text says why."""
+
+
+class Source(Protocol):
+    """Something to read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """So many bytes at most; none at the end."""
 
 
 class Ground:
@@ -68,7 +75,7 @@ class Ground:
         root = self.root.resolve()
         return end == root or (end.is_relative_to(root) and _parts(end.relative_to(root).as_posix()) is not None)
 
-    def write(self, path: str, source: IO[bytes], *, size: int, md5: str) -> str:
+    def write(self, path: str, source: Source, *, size: int, md5: str) -> str:
         """Write a new file, whole or not at all; why that cannot be, or "".
 
         No more is read than the size and a byte, however much the source would give.

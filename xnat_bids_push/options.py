@@ -6,6 +6,7 @@ A command names the groups that it takes; `flat` shows typer their options one b
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass
@@ -331,6 +332,62 @@ class Output:
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False
 
 
+MOST_JOBS = 64
+LEAST_RATE = 1024
+
+
+def jobs_of(text: str) -> int | None:
+    """How many jobs a word stands for; None for as many as pay.
+
+    >>> jobs_of("auto"), jobs_of("8")
+    (None, 8)
+    """
+    if text == "auto":
+        return None
+    if not re.fullmatch(r"\d{1,4}", text) or not 1 <= int(text) <= MOST_JOBS:
+        raise typer.BadParameter(f"{text} is neither auto nor a number from 1 to {MOST_JOBS}")
+    return int(text)
+
+
+def rate_of(text: str) -> float:
+    """Bytes a second, with K, M and G as `curl` and `rsync` take them.
+
+    >>> rate_of("1.5M"), rate_of("2048")
+    (1572864.0, 2048.0)
+    """
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([KMG]?)", text, re.IGNORECASE)
+    rate = float(found[1]) * 1024 ** " KMG".index(found[2].upper() or " ") if found else 0.0
+    if rate < LEAST_RATE:
+        raise typer.BadParameter(f"{text} is no number of bytes a second, 1K at least, as in 500K, 10M or 1.5G")
+    return rate
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How quickly it may go."""
+
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            parser=jobs_of,
+            min=1,
+            max=MOST_JOBS,
+            metavar="N|auto",
+            help="How many sessions are on their way at a time; by default as many as pay.",
+            show_default=False,
+        ),
+    ] = None
+    bwlimit: Annotated[
+        float | None,
+        typer.Option(
+            parser=rate_of,
+            metavar="RATE",
+            help="Bytes a second at most, all together, as in 500K, 10M or 1.5G.",
+            show_default=False,
+        ),
+    ] = None
+
+
 OtherRoot = Annotated[
     Path | None, typer.Argument(help="The BIDS dataset's folder; left out with --receipt.", show_default=False)
 ]
@@ -340,7 +397,6 @@ OtherProject = Annotated[
 Receipt = Annotated[
     Path | None, typer.Option(help="The receipt (.json) of a push, instead of a dataset.", show_default=False)
 ]
-Jobs = Annotated[int, typer.Option(min=1, max=64, help="How many sessions are sent at a time.")]
 Executor = Annotated[
     str,
     typer.Option(

@@ -14,17 +14,20 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from functools import partial
+from itertools import chain, groupby
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
-from xnat_bids_push.archive import Archive
+from xnat_bids_push.archive import LISTED_AT_ONCE, Archive
 from xnat_bids_push.choosing import EVERYTHING, Choice, Window, kind_of_scan, look, nothing_taken
 from xnat_bids_push.errors import ArchiveError, ConfigError, Distressed, MappingError, Rejected, Unavailable
-from xnat_bids_push.ground import LEADS_OUT, PARTIAL, Blocked, Ground, ability
+from xnat_bids_push.flow import Incoming
+from xnat_bids_push.ground import LEADS_OUT, PARTIAL, Blocked, Ground, Source, ability
 from xnat_bids_push.mapping import folder_of, is_manifest, path_of, read_manifest
 from xnat_bids_push.model import (
     Address,
@@ -38,14 +41,25 @@ from xnat_bids_push.model import (
     State,
     StoredFile,
 )
+from xnat_bids_push.names import is_plain
+from xnat_bids_push.pacing import Fixed, Lanes, Pace
+from xnat_bids_push.planning import LARGE
 from xnat_bids_push.portable import Ability, clashes, extended
 from xnat_bids_push.report import Report, count
 from xnat_bids_push.rereading import DAMAGE, entries_of, most_bytes
 from xnat_bids_push.table import Table, default_table
 
+_Told = TypeVar("_Told")
+
 _LONGEST_MANIFEST = 1 << 26
 
-_BATCH = 100
+_BATCH = LISTED_AT_ONCE
+
+_LISTINGS = 4
+"""Subjects whose own files are listed at a time: XNAT lists them one by one."""
+
+_ALONE = 32
+"""So many files are fetched one by one for each large one: no server packs it then, and it lands where it belongs."""
 
 
 def pull(
@@ -54,6 +68,7 @@ def pull(
     *,
     table: Table | None = None,
     choice: Choice = EVERYTHING,
+    jobs: int | None = None,
     on_outcome: Callable[[Outcome], None] | None = None,
 ) -> Report:
     """Bring a project's BIDS data back into a folder.
@@ -65,6 +80,7 @@ def pull(
         out: the folder; made if need be. Files that are there and differ are an error, and stay as they are.
         table: the mapping that the data was pushed with.
         choice: which recordings are fetched.
+        jobs: how many subjects are fetched at a time; by default as many as pay.
         on_outcome: told of each node when its files are there.
 
     Raises:
@@ -75,7 +91,7 @@ def pull(
     folder = _output(Path(out))
     report = Report(archive.server, archive.project, folder_of=lambda node: folder_of(node, inventory.table))
     try:
-        for outcome in _outcomes(archive, folder, inventory):
+        for outcome in _outcomes(archive, folder, inventory, jobs):
             report.add(outcome)
             if on_outcome is not None:
                 on_outcome(outcome)
@@ -84,22 +100,47 @@ def pull(
     return report
 
 
-def _outcomes(archive: Archive, folder: Path, inventory: _Inventory) -> Iterator[Outcome]:
+def _outcomes(archive: Archive, folder: Path, inventory: _Inventory, jobs: int | None) -> Iterator[Outcome]:
     """Node by node what became of it; at the end what became of links and empty folders, if not all is well."""
     ground = Ground(folder)
     empty, taken = True, False
-    with _workplace(folder) as partial:
+    marks: list[Mark] = []
+    with _workplace(folder) as partial, _lanes(jobs) as lanes:
         _check_names(archive, inventory, ability(partial))
-        landing = _Landing(ground, partial, inventory.table)
-        for lot in _lots(archive, inventory):
+        landing = _Landing(archive, ground, partial, inventory.table)
+        for fetched in _fetched(archive, inventory, landing, lanes):
             empty = False
-            taken = taken or bool(lot.node.subject)
-            yield lot if isinstance(lot, Outcome) else _fetch(lot, landing)
+            taken = taken or bool(fetched.outcome.node.subject)
+            marks += fetched.marks
+            lanes.passed(fetched.outcome.sent_bytes)
+            yield fetched.outcome
     if empty:
         yield Outcome(Node(), (), failure="the project holds nothing that a dataset can have put there")
     elif inventory.choice and not taken:
         yield Outcome(Node(), (), failure=nothing_taken(inventory.choice, inventory.recordings))
-    yield from _restore_marks(ground, landing.marks)
+    yield from _restore_marks(ground, marks)
+
+
+@contextmanager
+def _lanes(jobs: int | None) -> Iterator[Lanes]:
+    lanes = Lanes(Pace() if jobs is None else Fixed(jobs), is_distress=_are_distressed)
+    try:
+        yield lanes
+    except BaseException:
+        lanes.leave()
+        raise
+    lanes.close()
+
+
+def _fetched(archive: Archive, inventory: _Inventory, landing: _Landing, lanes: Lanes) -> Iterator[_Fetched]:
+    """Everything, in its order: the project's own files first, then subjects side by side."""
+    groups = (list(group) for _, group in groupby(_lots(archive, inventory), key=lambda lot: lot.node.subject))
+    first, taken = next(groups, []), set[str]()
+    if first and not first[0].node.subject:
+        yield from landing.fetch_all(first, taken)
+        first = []
+    for fetched in lanes.each(lambda group: landing.fetch_all(group, set(taken)), chain([first], groups)):
+        yield from fetched
 
 
 _NAMED = 20
@@ -168,20 +209,37 @@ _Download = Callable[[IO[bytes], int], None]
 """Writes everything of a node, and no more than so many bytes."""
 
 
-@dataclass(slots=True)
-class _Landing:
-    """Where a pull's files land, and what it has to remember from node to node.
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """What became of one node.
 
     Args:
-        marks: what the manifests say.
-        taken: paths of files that belong to no scan and have come: an older copy elsewhere does not count.
+        marks: what its manifest says.
+        error: what ended it, if that was the server.
     """
 
+    outcome: Outcome
+    marks: tuple[Mark, ...] = ()
+    error: ArchiveError | None = None
+
+
+def _are_distressed(fetched: object) -> bool:
+    errors = [one.error for one in fetched if isinstance(one, _Fetched)] if isinstance(fetched, list) else []
+    return any(isinstance(error, Unavailable) and error.is_distress for error in errors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Landing:
+    """Where a pull's files land."""
+
+    archive: Archive
     ground: Ground
     partial: Path
     table: Table
-    marks: list[Mark] = field(default_factory=list)
-    taken: set[str] = field(default_factory=set)
+
+    def fetch_all(self, lots: Iterable[_Lot | Outcome], taken: set[str]) -> list[_Fetched]:
+        """Get the nodes of one subject, in their order: where two have a path of no scan, the first one's counts."""
+        return [_Fetched(lot) if isinstance(lot, Outcome) else _fetch(lot, self, taken) for lot in lots]
 
 
 @dataclass(slots=True)
@@ -294,7 +352,9 @@ def _lots_of(labels: Sequence[str], archive: Archive, inventory: _Inventory) -> 
     """The lots of some subjects. Where they cannot be listed together, one alone may be why."""
     try:
         listed = archive.holdings(one for label in labels for one in inventory.experiments[label])
-        own = {label: list(_node_holding(archive, Node(label))) for label in labels}
+        with ThreadPoolExecutor(_LISTINGS, thread_name_prefix="list") as pool:
+            nodes = pool.map(lambda label: list(_node_holding(archive, Node(label))), labels)
+            own = dict(zip(labels, nodes, strict=True))
     except (Rejected, Unavailable) as error:
         middle = len(labels) // 2
         if middle:
@@ -305,8 +365,8 @@ def _lots_of(labels: Sequence[str], archive: Archive, inventory: _Inventory) -> 
             yield Outcome(Node(labels[0]), (), failure=f"could not be listed: {error}", cause=cause)
         return
     for label in labels:
-        nodes = [(listed[one.label], _experiment_download(archive, one)) for one in inventory.experiments[label]]
-        yield from _subject_lots([*nodes, *own[label]], inventory, label)
+        found = [(listed[one.label], _experiment_download(archive, one)) for one in inventory.experiments[label]]
+        yield from _subject_lots([*found, *own[label]], inventory, label)
 
 
 def _batches(experiments: Mapping[str, Sequence[Experiment]]) -> Iterator[list[str]]:
@@ -352,41 +412,103 @@ def _experiment_download(archive: Archive, experiment: Experiment) -> _Download:
 # ------------------------------------------------------------------ one node
 
 
-def _fetch(lot: _Lot, landing: _Landing) -> Outcome:
-    """Get one node's files that are not here yet, and collect its manifest's marks."""
+def _fetch(lot: _Lot, landing: _Landing, taken: set[str]) -> _Fetched:
+    """Get one node's files that are not here yet, and what its manifest says.
+
+    What is `taken` are paths of files that belong to no scan and have come: an older copy elsewhere does not count.
+    """
     holding = lot.holding
     wanted = {
         address: path
         for address, path in _wanted(holding, landing.table)
-        if lot.takes(address) and (address.scan or path not in landing.taken)
+        if lot.takes(address) and (address.scan or path not in taken)
     }
-    landing.taken |= {path for address, path in wanted.items() if not address.scan}
-    manifests = [stored for stored in holding.files.values() if is_manifest(stored.address, landing.table)]
-    findings: dict[Address, Finding] = {}
-    missing: dict[Address, StoredFile] = {}
-    for address, path in wanted.items():
-        stored = holding.files[address]
-        findings[address] = _already(landing.ground, path, stored)
-        if findings[address].state is State.MISSING:
-            missing[address] = stored
+    taken |= {path for address, path in wanted.items() if not address.scan}
+    findings = {address: _already(landing.ground, path, holding.files[address]) for address, path in wanted.items()}
+    job = _Job(lot, landing, wanted, findings)
     try:
-        if missing or manifests:
-            with tempfile.TemporaryFile(dir=landing.partial) as target:
-                lot.download(target, most_bytes(holding))
-                marks = list(_marks(target, holding, manifests))
-                for address in _generated(marks, wanted, holding):
-                    findings.pop(address, None)
-                    missing.pop(address, None)
-                findings |= _unpack(target, holding, missing, wanted, landing.ground)
-                landing.marks += filter(lot.takes_mark, marks)
+        marks = tuple(filter(lot.takes_mark, job.run()))
     except (ArchiveError, MappingError, OSError, *DAMAGE) as error:
         if isinstance(error, Distressed):
             raise
-        cause = f"could not be fetched: {error.cause}" if isinstance(error, ArchiveError) else ""
-        return Outcome(holding.node, tuple(findings.values()), failure=f"could not be fetched: {error}", cause=cause)
-    sent = [findings[address] for address in missing]
-    got = [finding for finding in sent if finding.state is State.SAME]
-    return Outcome(holding.node, tuple(findings.values()), len(got), sum(finding.size for finding in got))
+        known = error if isinstance(error, ArchiveError) else None
+        cause = f"could not be fetched: {known.cause}" if known is not None else ""
+        words = f"could not be fetched: {error}"
+        return _Fetched(Outcome(holding.node, tuple(findings.values()), failure=words, cause=cause), error=known)
+    got = [finding for finding in job.landed if finding.state is State.SAME]
+    return _Fetched(
+        Outcome(holding.node, tuple(findings.values()), len(got), sum(finding.size for finding in got)), marks
+    )
+
+
+@dataclass(slots=True)
+class _Job:
+    """The fetching of one node's files.
+
+    Args:
+        wanted: where each file belongs.
+        findings: what is known of each; it is kept up to date.
+        landed: of those that came.
+    """
+
+    lot: _Lot
+    landing: _Landing
+    wanted: Mapping[Address, str]
+    findings: dict[Address, Finding]
+    landed: list[Finding] = field(default_factory=list)
+
+    @property
+    def missing(self) -> dict[Address, StoredFile]:
+        """What is not here yet."""
+        files = self.lot.holding.files
+        return {address: files[address] for address, one in self.findings.items() if one.state is State.MISSING}
+
+    def run(self) -> list[Mark]:
+        """Get everything: one by one, where a large file is among few, else as one archive."""
+        holding = self.lot.holding
+        manifests = [one for one in holding.files.values() if is_manifest(one.address, self.landing.table)]
+        missing = self.missing
+        if not missing and not manifests:
+            return []
+        if _go_alone(missing.values(), manifests):
+            with suppress(Rejected, Unavailable):  # what does not come alone comes in the archive
+                return self._run_alone(manifests)
+        with tempfile.TemporaryFile(dir=self.landing.partial) as target:
+            self.lot.download(target, most_bytes(holding))
+            marks = list(_marks(target, holding, manifests))
+            self._leave_out(marks)
+            self._note(_unpack(target, holding, self.missing, self.wanted, self.landing.ground))
+        return marks
+
+    def _run_alone(self, manifests: Iterable[StoredFile]) -> list[Mark]:
+        marks = [mark for stored in manifests for mark in self._fetch(stored, partial(_marks_in, stored=stored))]
+        self._leave_out(marks)
+        for address, stored in self.missing.items():
+            fault = self._fetch(stored, partial(self._write, stored))
+            finding = self.findings[address]
+            self._note({address: _changed(finding, State.DIFFERS if fault else State.SAME, fault)})
+        return marks
+
+    def _fetch(self, stored: StoredFile, take: Callable[[Incoming], _Told]) -> _Told:
+        return self.landing.archive.fetch_file(self.lot.holding, stored.address, take)
+
+    def _write(self, stored: StoredFile, source: Incoming) -> str:
+        return _written(self.landing.ground, self.wanted[stored.address], source, stored)
+
+    def _leave_out(self, marks: Iterable[Mark]) -> None:
+        for address in _generated(marks, self.wanted, self.lot.holding):
+            self.findings.pop(address, None)
+
+    def _note(self, findings: Mapping[Address, Finding]) -> None:
+        self.findings |= findings
+        self.landed += findings.values()
+
+
+def _go_alone(missing: Collection[StoredFile], manifests: Collection[StoredFile]) -> bool:
+    """Whether files are better fetched one by one: a large one among few others, or manifests alone."""
+    large = sum(stored.size >= LARGE for stored in missing) if missing else 1
+    files = [*missing, *manifests]
+    return len(files) <= _ALONE * large and all(is_plain(stored.address.name) for stored in files)
 
 
 def _generated(marks: Iterable[Mark], wanted: Mapping[Address, str], holding: Holding) -> list[Address]:
@@ -429,8 +551,8 @@ def _md5(path: Path) -> str:
 def _unpack(
     target: IO[bytes],
     holding: Holding,
-    missing: dict[Address, StoredFile],
-    wanted: dict[Address, str],
+    missing: Mapping[Address, StoredFile],
+    wanted: Mapping[Address, str],
     ground: Ground,
 ) -> dict[Address, Finding]:
     """Write the missing files from a node's archive; each one's finding."""
@@ -450,7 +572,7 @@ def _unpack(
     return findings
 
 
-def _written(ground: Ground, path: str, source: IO[bytes], stored: StoredFile) -> str:
+def _written(ground: Ground, path: str, source: Source, stored: StoredFile) -> str:
     try:
         return ground.write(path, source, size=stored.size, md5=stored.md5)
     except Blocked as error:
@@ -471,10 +593,18 @@ def _marks(target: IO[bytes], holding: Holding, manifests: Iterable[StoredFile])
             if entry is None:
                 raise MappingError(f"the server did not send {stored.address}")
             with archive.open(entry) as source:
-                content = source.read(min(stored.size, _LONGEST_MANIFEST) + 1)
-            if len(content) != stored.size:
-                raise MappingError(f"{stored.address} arrived with another size than the server's")
-            yield from read_manifest(content)
+                yield from _marks_in(source, stored)
+
+
+def _marks_in(source: Source, stored: StoredFile) -> list[Mark]:
+    """What a manifest says; it is read no further than it is listed."""
+    size = min(stored.size, _LONGEST_MANIFEST) + 1
+    content = b""
+    while len(content) < size and (piece := source.read(size - len(content))):
+        content += piece
+    if len(content) != stored.size:
+        raise MappingError(f"{stored.address} arrived with another size than the server's")
+    return list(read_manifest(content))
 
 
 # ------------------------------------------------------------------ what files cannot say

@@ -50,6 +50,9 @@ from xnat_bids_push.validating import lies_in, validate
 BATCH = LISTED_AT_ONCE
 """Experiments that are planned, sent and proven together: so many fit into one listing."""
 
+_FILES = 100 * BATCH
+"""Files in a batch, about: a bound for memory, where sessions have thousands of files."""
+
 LOOKED_INTO = 10
 """How many experiments with the labels of another push are looked into, to see whether they are of one."""
 
@@ -281,9 +284,8 @@ class Work:
 
     def on(self, dataset: Dataset, run: Run) -> Iterator[list[Outcome]]:
         """What comes of it, batch by batch."""
-        do = run.examine if self.examines else run.settle
-        for batch in batches(dataset, subjects=self.subjects, omitted=self.omitted):
-            outcomes = do(batch)
+        do = run.examined if self.examines else run.settled
+        for batch, outcomes in do(batches(dataset, subjects=self.subjects, omitted=self.omitted)):
             yield outcomes
             if self.on_settled is not None:
                 self.on_settled(batch, outcomes, run.experiments)
@@ -346,7 +348,7 @@ def push(
     found: Survey | None = None,
     validation: Validation = Validation.REQUIRE,
     guard: Guard = WARNING,
-    jobs: int = 4,
+    jobs: int | None = None,
     telling: Telling | None = None,
     update_fields: bool = False,
     skip: Skip | None = None,
@@ -371,7 +373,7 @@ def push(
         found: the dataset's survey, if it is at hand; it is believed, and nothing is validated again.
         validation: whether errors of the official BIDS validator stop the push, are only told, or are not asked for.
         guard: whether content that may tell who a participant is stops the push, is only told, or is not looked for.
-        jobs: how many nodes are sent at a time.
+        jobs: how many nodes are sent at a time; by default as many as pays.
         telling: what XNAT's fields tell of people, and how much.
         update_fields: whether fields of what exists are set, too, where they differ from the dataset's. Without, only
             what is made is given fields, and what curators wrote since stays.
@@ -529,4 +531,5 @@ def batches(dataset: Dataset, *, subjects: bool = False, omitted: Omitted | None
 
 
 def _is_too_much(parcels: Sequence[Parcel]) -> bool:
-    return len(parcels) > 2 * BATCH or sum(bool(parcel.node.experiment) for parcel in parcels) > BATCH
+    experiments = sum(bool(parcel.node.experiment) for parcel in parcels)
+    return experiments > BATCH or len(parcels) > 2 * BATCH or sum(len(parcel.files) for parcel in parcels) > _FILES

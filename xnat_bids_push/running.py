@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from xnat_bids_push.archive import Archive
 from xnat_bids_push.choosing import narrow
@@ -46,6 +47,7 @@ from xnat_bids_push.model import (
     State,
     Step,
 )
+from xnat_bids_push.pacing import MOMENT, Fixed, Lanes, Pace, result_of
 from xnat_bids_push.package import Sent, Watch
 from xnat_bids_push.planning import LARGE, Known, extras, plan_node
 from xnat_bids_push.policies import CAREFUL, Policy
@@ -55,8 +57,15 @@ from xnat_bids_push.rereading import reread, unproven
 ROUNDS = 6
 """How often a batch is planned and run before what is left is called a failure."""
 
+TOGETHER = 2
+"""Batches on their way at a time: while one is planned or proven, files of the other go out."""
+
 _MOST_KINDS = 100
 """Kinds of errors that are counted."""
+
+_Item = TypeVar("_Item")
+
+_Settled = tuple[Sequence[Parcel], list[Outcome]]
 
 OnBytes = Callable[[int], None]
 OnWork = Callable[[Node | None], None]
@@ -74,15 +83,54 @@ class Listing:
     experiments: Mapping[str, Experiment]
 
 
+@dataclass(slots=True)
+class _Trail:
+    """What a batch has been through in this run.
+
+    Args:
+        sent: what went out.
+        hidden: what the server called taken.
+        spoiled: why files are no longer as they were found.
+        deeds: all that was done.
+    """
+
+    sent: Sent = field(default_factory=dict)
+    hidden: set[Address] = field(default_factory=set)
+    spoiled: dict[Address, str] = field(default_factory=dict)
+    deeds: Deeds = field(default_factory=Deeds)
+
+    def spoil(self, files: Iterable[Placed], error: DatasetError) -> bool:
+        """Note which files are no longer as they were found; whether any came to that."""
+        told = {issue.path: issue.message for issue in error.issues}
+        found = ((one.address, told.get(one.file.path) or change_of(one.file)) for one in files)
+        new = {address: change for address, change in found if change and address not in self.spoiled}
+        self.spoiled |= new
+        return bool(new)
+
+    def digest(self, placed: Placed) -> Md5:
+        """A file's MD5: that of the bytes that went out, if they did in this run."""
+        sent = self.sent.get(placed.address)
+        return sent if sent is not None else md5_of(placed.file)
+
+    def refused(self, sent: Sent, taken: set[Address]) -> None:
+        """What the server called taken has not been written; the next plan sees whether it is listed."""
+        self.hidden |= taken
+        for address in taken:
+            sent.pop(address, None)
+
+
 class Run:
-    """One pass of a dataset over an archive: what the server is known to have, and what was sent."""
+    """One pass of a dataset over an archive: what the server is known to have, and what was sent.
+
+    Batches of parcels that have no node in common may be settled side by side.
+    """
 
     def __init__(
         self,
         dataset: Dataset,
         archive: Archive,
         *,
-        jobs: int = 1,
+        jobs: int | None = 1,
         telling: Telling | None = None,
         update_fields: bool = False,
         policy: Policy = CAREFUL,
@@ -98,7 +146,7 @@ class Run:
         self._table = dataset.table
         self._choice = dataset.choice
         self._archive = archive
-        self._jobs = jobs
+        self._lanes = Lanes(Pace() if jobs is None else Fixed(jobs), is_distress=_is_distress)
         self._on_bytes = on_bytes
         self._on_work = on_work or (lambda _: None)
         self._pause = pause
@@ -108,14 +156,15 @@ class Run:
         self._describe = Fitted(self._describer, archive.schema)
         self._update_fields = update_fields
         self._policy = policy
-        self._sent: Sent = {}
-        self._hidden: set[Address] = set()
         self._failed: Counter[Node] = Counter()
-        self._spoiled: dict[Address, str] = {}
         self.stopped: Distressed | None = None
-        self._deeds = Deeds()
+        self._deciding = threading.Lock()
+        self._counting = threading.Lock()
+        self._admitting = threading.Lock()
+        self._begun = threading.Event()
         self.survived: Counter[str] = Counter()
         self._admitted = False
+        self._refused = ""
         there = there or Listing(archive.subjects().keys(), archive.experiments())
         self._subjects = set(there.subjects)
         self._experiments = dict(there.experiments)
@@ -149,23 +198,25 @@ class Run:
 
     # -------------------------------------------------- deciding
 
-    def plan(self, batch: Sequence[Parcel]) -> list[NodePlan]:
+    def plan(self, batch: Sequence[Parcel], trail: _Trail | None = None) -> list[NodePlan]:
         """The plans of some parcels against what the server has at this moment."""
+        trail = trail or _Trail()
         holdings = self._holdings([parcel.node for parcel in batch])
-        known = Known(self._subjects, self._sent, self._hidden, self._spoiled)
-        return [
-            plan_node(
-                parcel,
-                narrow(holdings[parcel.node], parcel, self._choice, self._table),
-                digest=self._digest,
-                describe=self._describe,
-                table=self._table,
-                known=known,
-                policy=self._policy,
-                large=self._large,
-            )
-            for parcel in batch
-        ]
+        known = Known(self._subjects, trail.sent, trail.hidden, trail.spoiled)
+        with self._deciding:
+            return [
+                plan_node(
+                    parcel,
+                    narrow(holdings[parcel.node], parcel, self._choice, self._table),
+                    digest=trail.digest,
+                    describe=self._describe,
+                    table=self._table,
+                    known=known,
+                    policy=self._policy,
+                    large=self._large,
+                )
+                for parcel in batch
+            ]
 
     def extras(self, batch: Sequence[Parcel]) -> int:
         """How many files the server has at some nodes that can be ours, and that the dataset does not have."""
@@ -189,50 +240,85 @@ class Run:
             self._unread[holding.node] = error
             return unproven(holding)
 
-    def _digest(self, placed: Placed) -> Md5:
-        """A file's MD5: that of the bytes that went out, if they did in this run."""
-        sent = self._sent.get(placed.address)
-        return sent if sent is not None else md5_of(placed.file)
-
     # -------------------------------------------------- acting
 
-    def settle(self, batch: Sequence[Parcel]) -> list[Outcome]:
-        """Push some parcels, in rounds, until the server's listing proves them or nothing more can be done.
+    def settled(self, batches: Iterable[Sequence[Parcel]]) -> Iterator[_Settled]:
+        """Push batches, some at a time; each one with what became of its nodes, in their order."""
+        return self._together(self.settle, self._after_the_first(batches))
 
-        What failed is tried again by one worker alone: a server in trouble is not helped by several.
-        """
-        if self.stopped is not None:
-            return self.given_up(batch, self.stopped)
-        self._sent.clear()
-        self._hidden.clear()
-        self._spoiled.clear()
-        self._deeds = Deeds()
+    def examined(self, batches: Iterable[Sequence[Parcel]]) -> Iterator[_Settled]:
+        """Compare batches, some at a time."""
+        return self._together(self.examine, batches)
+
+    def _after_the_first(self, batches: Iterable[Sequence[Parcel]]) -> Iterator[Sequence[Parcel]]:
+        """The batches; the second one when the rights to write are known: the first one has the project's own files."""
+        for number, batch in enumerate(batches):
+            while number == 1 and not self._begun.wait(MOMENT):
+                pass
+            yield batch
+
+    def _together(
+        self, treat: Callable[[Sequence[Parcel]], list[Outcome]], batches: Iterable[Sequence[Parcel]]
+    ) -> Iterator[_Settled]:
+        """Treat batches side by side, while the next one is read."""
+        pool = ThreadPoolExecutor(TOGETHER, thread_name_prefix="batch")
+        waiting: deque[tuple[Sequence[Parcel], Future[list[Outcome]]]] = deque()
+        try:
+            for batch in batches:
+                if len(waiting) == TOGETHER:
+                    first, future = waiting.popleft()
+                    yield first, result_of(future)
+                waiting.append((batch, pool.submit(treat, batch)))
+            for first, future in waiting:
+                yield first, result_of(future)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            self._give_up()
+            raise
+        pool.shutdown()
+
+    def _give_up(self) -> None:
+        """Let go of all transfers; a thread that waits for an answer is left."""
+        self._stop.set()
+        self._lanes.leave()
+
+    def settle(self, batch: Sequence[Parcel]) -> list[Outcome]:
+        """Push some parcels, in rounds, until the server's listing proves them or nothing more can be done."""
+        try:
+            return self._settle(batch) if self.stopped is None else self.given_up(batch, self.stopped)
+        finally:
+            self._begun.set()
+
+    def _settle(self, batch: Sequence[Parcel]) -> list[Outcome]:
+        """What failed is tried again by one worker alone: a server in trouble is not helped by several."""
+        trail = _Trail()
         parcels = {parcel.node: parcel for parcel in batch}
-        plans = {one.node: one for one in self._safely_planned(batch)}
+        plans = {one.node: one for one in self._safely_planned(batch, trail)}
         before = {node: one.findings for node, one in plans.items()}
         failures: dict[Node, Exception | str] = {node: one.obstacle for node, one in plans.items()}
         tallies: dict[Node, Counter[str]] = {node: Counter() for node in plans}
         for attempt in range(ROUNDS):
             busy = [one for one in plans.values() if one.steps or one.prove]
-            if not busy or self.stopped is not None:
+            if not busy or self.stopped is not None or self._stop.is_set():
                 break
             self._check_rights(busy)
-            errors = self._act_all(busy, tallies, jobs=1 if attempt else self._jobs)
+            errors = self._act_all(busy, tallies, trail, alone=attempt > 0)
             self._prove([one for one in busy if one.prove or _imports(one)], errors)
-            for new in self._safely_planned([parcels[one.node] for one in busy]):
+            for new in self._safely_planned([parcels[one.node] for one in busy], trail):
                 node, doubted = new.node, self._failed[new.node] == 1
                 failures[node], plans[node] = _judged(plans[node], new, errors.get(node), doubted=doubted)
             self._count(errors.values())
             self._wait(attempt, errors.values())
         outcomes = [_outcome(one, failures[node], tallies[node]) for node, one in plans.items()]
-        return [self._deeds.told(one, before[one.node]) for one in outcomes]
+        return [trail.deeds.told(one, before[one.node]) for one in outcomes]
 
     def _count(self, errors: Iterable[Exception]) -> None:
         """Remember the errors of a round, by their kinds."""
-        for error in errors:
-            kind = error.cause if isinstance(error, ArchiveError) else "a file could not be read"
-            if kind in self.survived or len(self.survived) < _MOST_KINDS:
-                self.survived[kind] += 1
+        with self._counting:
+            for error in errors:
+                kind = error.cause if isinstance(error, ArchiveError) else "a file could not be read"
+                if kind in self.survived or len(self.survived) < _MOST_KINDS:
+                    self.survived[kind] += 1
 
     def refusal(self, plans: Sequence[NodePlan]) -> str:
         """Before the first write: why the user may not do what is planned, or "". Asked for once.
@@ -241,7 +327,11 @@ class Run:
         """
         if self._admitted or not any(one.steps for one in plans):
             return ""
+        found = self._ask_for_rights(plans)
         self._admitted = True
+        return found
+
+    def _ask_for_rights(self, plans: Sequence[NodePlan]) -> str:
         if self._archive.may_edit_project():
             return ""
         if not self._archive.may_create_subjects():
@@ -251,9 +341,11 @@ class Run:
         return next(refused, "")
 
     def _check_rights(self, plans: Sequence[NodePlan]) -> None:
-        refusal = self.refusal(plans)
-        if refusal:
-            raise AccessDenied(refusal)
+        with self._admitting:
+            self._refused = self._refused or self.refusal(plans)
+        if self._refused:
+            raise AccessDenied(self._refused)
+        self._begun.set()
 
     def given_up(self, batch: Sequence[Parcel], error: ArchiveError) -> list[Outcome]:
         """What is said of parcels that nothing is done about, and why."""
@@ -286,13 +378,14 @@ class Run:
             holding = holdings[parcel.node]
             yield parcel, plans[parcel.node], holding, narrow(holding, parcel, self._choice, self._table)
 
-    def _safely_planned(self, batch: Sequence[Parcel]) -> list[NodePlan]:
+    def _safely_planned(self, batch: Sequence[Parcel], trail: _Trail | None = None) -> list[NodePlan]:
         """Plans; what cannot be read, here or there, spoils what it concerns only."""
+        trail = trail or _Trail()
         try:
-            return self.plan(batch)
+            return self.plan(batch, trail)
         except DatasetError as error:
-            if self._spoil((placed for parcel in batch for placed in parcel.files), error):
-                return self._safely_planned(batch)
+            if trail.spoil((placed for parcel in batch for placed in parcel.files), error):
+                return self._safely_planned(batch, trail)
             failure: Exception = error
         except Distressed as error:
             self.stopped = error
@@ -302,49 +395,44 @@ class Run:
         if len(batch) == 1:
             return [_unplanned(batch[0], failure)]
         middle = len(batch) // 2
-        return [one for half in (batch[:middle], batch[middle:]) for one in self._safely_planned(half)]
-
-    def _spoil(self, files: Iterable[Placed], error: DatasetError) -> bool:
-        """Note which files are no longer as they were found; whether any came to that."""
-        told = {issue.path: issue.message for issue in error.issues}
-        found = ((one.address, told.get(one.file.path) or change_of(one.file)) for one in files)
-        new = {address: change for address, change in found if change and address not in self._spoiled}
-        self._spoiled |= new
-        return bool(new)
+        return [one for half in (batch[:middle], batch[middle:]) for one in self._safely_planned(half, trail)]
 
     def _act_all(
-        self, plans: Sequence[NodePlan], tallies: dict[Node, Counter[str]], *, jobs: int
+        self, plans: Sequence[NodePlan], tallies: dict[Node, Counter[str]], trail: _Trail, *, alone: bool
     ) -> dict[Node, Exception]:
         """Run the plans' steps: subjects first, each once; then nodes side by side, the steps of one in their order."""
-        errors: dict[Node, Exception] = {}
-        with self._workers(jobs) as workers:
-            new = {step.label: step for one in plans for step in one.steps if isinstance(step, CreateSubject)}
-            refused = dict(zip(new, workers.map(self._create_subject, new.values()), strict=True))
-            firsts = {one.node.subject: one.node for one in reversed(plans)}
-            for label, error in refused.items():
-                if error is None:
-                    self._deeds.created(new[label], firsts[label])
-            able = [one for one in plans if refused.get(one.node.subject) is None]
-            errors |= {one.node: err for one in plans if (err := refused.get(one.node.subject)) is not None}
-            results = workers.map(lambda one: self._act_on(one, tallies[one.node]), able)
-            errors |= {one.node: error for one, error in zip(able, results, strict=True) if error is not None}
+        new = {step.label: step for one in plans for step in one.steps if isinstance(step, CreateSubject)}
+        refused = dict(zip(new, self._done(self._create_subject, new.values(), alone=alone), strict=True))
+        firsts = {one.node.subject: one.node for one in reversed(plans)}
+        for label, error in refused.items():
+            if error is None:
+                trail.deeds.created(new[label], firsts[label])
+        able = [one for one in plans if refused.get(one.node.subject) is None]
+        errors = {one.node: err for one in plans if (err := refused.get(one.node.subject)) is not None}
+        results = self._done(lambda one: self._act_on(one, tallies[one.node], trail), able, alone=alone)
+        errors |= {one.node: error for one, error in zip(able, results, strict=True) if error is not None}
         if any(_imports(one) for one in plans if one.node in errors):
-            with suppress(ArchiveError):
-                self._experiments = self._archive.experiments()  # an import may succeed although its answer is lost
-        self.stopped = next((error for error in errors.values() if isinstance(error, Distressed)), None)
+            self._look_again()
+        self.stopped = self.stopped or next((one for one in errors.values() if isinstance(one, Distressed)), None)
         return errors
 
-    @contextmanager
-    def _workers(self, jobs: int) -> Iterator[ThreadPoolExecutor]:
-        """Threads that let go of their transfers when the user interrupts; one that waits for an answer is left."""
-        pool = ThreadPoolExecutor(jobs, thread_name_prefix="push")
+    def _done(
+        self, work: Callable[[_Item], Exception | None], items: Iterable[_Item], *, alone: bool
+    ) -> list[Exception | None]:
+        """The results of work on items: side by side, or by this thread alone."""
         try:
-            yield pool
+            return [self._lanes.do(work, item) for item in items] if alone else list(self._lanes.map(work, items))
         except BaseException:
-            self._stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            self._give_up()
             raise
-        pool.shutdown()
+
+    def _look_again(self) -> None:
+        """List the experiments once more: an import may succeed although its answer is lost."""
+        known = set(self._experiments)
+        with suppress(ArchiveError):
+            listed = self._archive.experiments()
+            others = {label: one for label, one in self._experiments.items() if label not in known}  # made meanwhile
+            self._experiments = listed | others
 
     def _create_subject(self, step: CreateSubject) -> Exception | None:
         node = Node(step.label)
@@ -364,19 +452,19 @@ class Run:
         self._subjects.add(step.label)
         return None
 
-    def _act_on(self, one: NodePlan, tally: Counter[str]) -> Exception | None:
+    def _act_on(self, one: NodePlan, tally: Counter[str], trail: _Trail) -> Exception | None:
         """The steps of one node; the error that ended them, if one did."""
         self._on_work(one.node)
         try:
             for step in one.steps:
-                self._act(step, tally)
+                self._act(step, tally, trail)
         except DatasetError as error:
-            self._spoil(_files(one.steps), error)
+            trail.spoil(_files(one.steps), error)
             return error
         except ArchiveError as error:
             self._doubt_fields(one, error)
             if _is_lost(error):
-                self._deeds.lost(step)
+                trail.deeds.lost(step)
             return error
         except _Stopped:
             return Unavailable("interrupted")
@@ -391,7 +479,7 @@ class Run:
             if self._failed[one.node] > 1:
                 self._describe.refused(one.node)
 
-    def _act(self, step: Step, tally: Counter[str]) -> None:
+    def _act(self, step: Step, tally: Counter[str], trail: _Trail) -> None:
         archive, table, sent = self._archive, self._table, Sent()
         scans: frozenset[str] = frozenset()
 
@@ -399,6 +487,7 @@ class Run:
             if self._stop.is_set():
                 raise _Stopped
             tally["bytes"] += size
+            self._lanes.passed(size)
             if self._on_bytes is not None:
                 self._on_bytes(size)
 
@@ -417,12 +506,12 @@ class Run:
                 tally["deleted"] += step.files if step.resource != table.staging else 0
             case FillResource(node, scan, resource):
                 taken = archive.fill_resource(step, table=table, sent=sent, watch=watch)
-                self._refused(sent, {Address(node, scan, resource, name) for name in taken})
+                trail.refused(sent, {Address(node, scan, resource, name) for name in taken})
             case SendFile(placed):
                 taken = archive.send_file(step, table=table, sent=sent, watch=watch)
-                self._refused(sent, {placed.address} if taken else set())
-        self._sent |= sent
-        self._deeds.did(step, sent, scans)
+                trail.refused(sent, {placed.address} if taken else set())
+        trail.sent |= sent
+        trail.deeds.did(step, sent, scans)
         tally["files"] += len(sent)
 
     def _imported(self, step: ImportSession, sent: Sent, watch: Watch) -> str:
@@ -434,12 +523,6 @@ class Run:
             if there and there not in self._archive.registered_types():
                 raise Rejected(unlisted_refusal(step.parcel, there)) from error
             raise
-
-    def _refused(self, sent: Sent, taken: set[Address]) -> None:
-        """What the server called taken has not been written; the next plan sees whether it is listed."""
-        self._hidden |= taken
-        for address in taken:
-            sent.pop(address, None)
 
     def _know(self, parcel: Parcel, identifier: str) -> None:
         node = parcel.node
@@ -516,6 +599,10 @@ def _judged(
     if error is not None and not _may_pass(error) and not doubted and new.steps == old.steps:
         new = replace(new, steps=(), prove=False)
     return failure, new
+
+
+def _is_distress(error: object) -> bool:
+    return isinstance(error, Unavailable) and error.is_distress
 
 
 def _is_lost(error: Exception) -> bool:
