@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xnat_bids_push.flow import AHEAD, Bucket, ahead, gathered
@@ -22,6 +22,7 @@ def test_gathered_pieces_are_the_same_bytes_and_none_is_small_but_the_last(piece
     assert all(found)
 
 
+@settings(deadline=None)
 @given(PIECES)
 def test_pieces_made_ahead_are_the_same_in_the_same_order(pieces: list[bytes]) -> None:
     assert list(ahead(iter(pieces))) == pieces

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xnat_bids_push.archive import Archive
@@ -373,6 +373,7 @@ def test_an_archive_that_is_none_is_an_outcome(body: bytes, tmp_path: Path) -> N
     assert everything(tmp_path / "out") == set()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 400))
 def test_a_damaged_archive_is_an_outcome(tmp_path_factory: pytest.TempPathFactory, noise: bytes, start: int) -> None:
     body = bytearray(zipped({(TABLE.other, "README"): b"good", (TABLE.other, "CHANGES"): b"new"}))
