@@ -47,8 +47,8 @@ LARGE = 50
 """From this size on (bytes) a file travels by itself here."""
 
 DESCRIPTION = "dataset_description.json"
-SUBJECTS = ("sub-01", "sub-02", "sub-x+y")
-SESSIONS = ("", "ses-a", "ses-b")
+SUBJECTS = ("sub-01", "sub-x+y")
+SESSIONS = ("", "ses-a")
 AT_ROOT = (DESCRIPTION, "README", "participants.tsv", "code/a", "code/a.b", "code/\u00fc x")
 IN_SUBJECT = ("{subject}_sessions.tsv",)
 IN_SESSION = (
@@ -73,6 +73,10 @@ def paths() -> Iterator[str]:
         for session in SESSIONS:
             folder = "/".join(filter(None, (subject, session)))
             yield from (f"{folder}/{name.format(stem=folder.replace('/', '_'))}" for name in IN_SESSION)
+
+
+def described(content: bytes) -> bytes:
+    return b'{"Name": "%s", "BIDSVersion": "1.10.0"}' % content[:1]
 
 
 def digest_of(content: bytes) -> str:
@@ -190,7 +194,7 @@ class Machine(RuleBasedStateMachine):
 
     @initialize(first=st.sets(st.sampled_from(sorted(paths())), max_size=8), content=st.sampled_from(CONTENTS))
     def begin(self, first: set[str], content: bytes) -> None:
-        self.write(DESCRIPTION, b'{"Name": "machine", "BIDSVersion": "1.10.0"}')
+        self.write(DESCRIPTION, described(content))
         for path in {"sub-01/anat/sub-01_T1w.nii.gz", *first} - {DESCRIPTION}:
             self.write(path, content)
 
@@ -208,12 +212,13 @@ class Machine(RuleBasedStateMachine):
         return self.disk.pop(path)
 
     @rule(path=st.sampled_from(sorted(set(paths()) - {DESCRIPTION})), content=st.sampled_from(CONTENTS))
-    def add_or_edit(self, path: str, content: bytes) -> None:
+    def add_a_file(self, path: str, content: bytes) -> None:
         self.write(path, content)
 
-    @rule(name=st.sampled_from(["one", "two"]))
-    def edit_the_description(self, name: str) -> None:
-        self.write(DESCRIPTION, b'{"Name": "%s", "BIDSVersion": "1.10.0"}' % name.encode())
+    @rule(data=st.data(), content=st.sampled_from(CONTENTS))
+    def edit_a_file(self, data: st.DataObject, content: bytes) -> None:
+        path = data.draw(st.sampled_from(sorted(self.disk)))
+        self.write(path, content if path != DESCRIPTION else described(content))
 
     @precondition(lambda self: len(self.disk) > 2)
     @rule(data=st.data())
@@ -221,11 +226,15 @@ class Machine(RuleBasedStateMachine):
         kept = [path for path in self.disk if path.startswith("sub-")][:1]
         self.unlink(data.draw(st.sampled_from(sorted(self.disk.keys() - {DESCRIPTION, *kept}))))
 
-    @rule(old=st.sampled_from(SUBJECTS), new=st.sampled_from(SUBJECTS))
+    @rule(old=st.sampled_from(SUBJECTS), new=st.sampled_from(["sub-02", "sub-01"]))
     def rename_a_participant(self, old: str, new: str) -> None:
         self.rename(old, new)
 
-    @rule(subject=st.sampled_from(SUBJECTS), old=st.sampled_from(SESSIONS[1:]), new=st.sampled_from(SESSIONS[1:]))
+    @rule(
+        subject=st.sampled_from(SUBJECTS),
+        old=st.sampled_from(["ses-a", "ses-b"]),
+        new=st.sampled_from(["ses-b", "ses-c"]),
+    )
     def rename_a_session(self, subject: str, old: str, new: str) -> None:
         self.rename(f"{subject}/{old}", f"{subject}/{new}")
 
@@ -348,7 +357,8 @@ class Machine(RuleBasedStateMachine):
         """Nothing went, and nothing was overwritten, but what the policy gives leave for."""
         conflicts = wanted.conflicts(before.files)
         become = {one: digest for one, digest in wanted.files.items() if one not in conflicts}
-        gone = wanted.extras(before.files) if policy.delete else set()
+        unproven = {one.node for one in conflicts} if policy.existing is Existing.FAIL else set()
+        gone = {one for one in wanted.extras(before.files) if policy.delete and one.node not in unproven}
         if policy.existing is Existing.REPLACE:
             become = dict(wanted.files) | {stage_of(one, TABLE): wanted.files[one] for one in conflicts}
             gone |= {one for one in before.files if is_stage(one, TABLE)}
@@ -364,6 +374,10 @@ class Machine(RuleBasedStateMachine):
     # -------------------------------------------------- verifying, pulling, removing
 
     @rule()
+    def verify_and_pull(self) -> None:
+        self.verify()
+        self.pull()
+
     def verify(self) -> None:
         wanted = self.wanted()
         report = verify(read(self.root), self.archive)
@@ -371,7 +385,6 @@ class Machine(RuleBasedStateMachine):
         lacking = any(self.seen.files.get(one) != digest for one, digest in wanted.files.items())
         assert report.ok == (not lacking and not wanted.extras(self.seen.files))
 
-    @rule()
     def pull(self) -> None:
         out = self.folder / "out"
         report = pull(self.archive, out)
@@ -427,7 +440,8 @@ class Machine(RuleBasedStateMachine):
         self.others_did(self.seen.files)
 
     @rule(
-        label=st.sampled_from(["theirs", "sub-01_extra", "sub-02_MR"]), subject=st.sampled_from([*SUBJECTS, "theirs"])
+        label=st.sampled_from(["theirs", "sub-01_extra", "sub-02_MR"]),
+        subject=st.sampled_from([*SUBJECTS, "sub-02", "theirs"]),
     )
     def others_add_a_session(self, label: str, subject: str) -> None:
         if any(one.experiment == label for one in self.seen.experiments):

@@ -38,7 +38,7 @@ LONGEST_PAUSE = 120.0
 _FAREWELL = 10.0
 """Seconds for the logout, which nobody needs to wait for."""
 
-_HTML = ("<!doctype", "<html")
+_PAGE = re.compile(r"\s*<(!doctype|html)", re.IGNORECASE)
 
 _Told = TypeVar("_Told")
 
@@ -321,7 +321,7 @@ def _raise_for(answer: requests.Response, method: str, path: str, refusal: str) 
     """The one table of what a status means."""
     status = answer.status_code
     if status < 400:
-        if answer.headers.get("Content-Type", "").startswith("text/html") and _is_page(answer):
+        if answer.headers.get("Content-Type", "").startswith("text/html") and _PAGE.match(answer.text):
             words = "the server answered with a web page, not as XNAT does"
             raise Unavailable(words, method=method, path=path, status=status)
         return
@@ -347,10 +347,6 @@ def _retry_after(answer: requests.Response) -> float:
     except (TypeError, ValueError):
         return 0.0
     return min(max(wait.total_seconds(), 0.0), LONGEST_PAUSE)
-
-
-def _is_page(answer: requests.Response) -> bool:
-    return answer.text.lstrip()[:9].lower().startswith(_HTML)
 
 
 def _server_words(answer: requests.Response) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from xnat_bids_push.model import (
     NOTHING_MADE,
     Address,
+    CreateScans,
     CreateSubject,
     Deed,
     Deletion,
@@ -39,8 +40,8 @@ class Deeds:
                 self._make(parcel.node, Made(experiment=True))
             case Deletion(node):
                 self._cleared.add(node)
-            case _ if scans:
-                self._make(_node(step), Made(scans=frozenset(scans)))
+            case CreateScans(node) if scans:
+                self._make(node, Made(scans=frozenset(scans)))
 
     def lost(self, step: Step) -> None:
         """No answer came to a step: what is found where nothing was before is its work."""
@@ -81,15 +82,3 @@ def files_of(step: Step) -> Iterator[Address]:
             yield from (placed.address for placed in files)
         case SendFile(placed):
             yield placed.address
-
-
-def _node(step: Step) -> Node:
-    match step:
-        case ImportSession(parcel):
-            return parcel.node
-        case SendFile(placed):
-            return placed.address.node
-        case CreateSubject(label):
-            return Node(label)
-        case _:
-            return step.node
