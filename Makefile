@@ -12,7 +12,7 @@ EVERYTHING := --derivatives all --sourcedata
 
 .DEFAULT_GOAL := help
 .PHONY: help dev lock audit demo test lint types unit validate check docs image-check screenshots bench faults machine
-.PHONY: examples oracle dist clean
+.PHONY: mutate examples oracle dist clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -99,6 +99,13 @@ faults: $(VENV)/.dev  ## break every request of push, pull and remove in every w
 machine: $(VENV)/.dev  ## push, edit, break, remove and undo in any order, against a model; EXAMPLES=200
 	MACHINE_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest -q tests/test_machine.py
 
+mutate: $(VENV)/.mutate  ## break the code a little, and see whether tests notice: a sample of all mutants; an hour
+	$(BIN)/python -m tools.mutate
+
+$(VENV)/.mutate: $(VENV)/.dev
+	@$(PIP) 'mutmut>=3.8'
+	@touch $@
+
 lint: $(VENV)/.dev  ## style and layout of the code (ruff)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -129,5 +136,5 @@ dist: $(VENV)/.dev  ## wheel and source archive, into dist
 	$(BIN)/python -m build --outdir dist
 
 clean:  ## remove what make made, and nothing else
-	rm -rf $(DEMO) .image dist docs/_build .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) .image dist docs/_build mutants .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@if [ -e $(VENV)/.venv ]; then rm -rf $(VENV); fi
