@@ -165,7 +165,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = self.folders.mktemp("machine")
-        self.project = f"M{self.folder.name.removeprefix('machine')}"
+        self.project = f"MACHINE{self.folder.name.removeprefix('machine')}"
         self.root = self.folder / "dataset"
         self.disk: dict[str, bytes] = {}
         self.seen = Seen()
