@@ -31,14 +31,25 @@ from xnat_bids_push.depositing import deposit
 from xnat_bids_push.errors import ConfigError, XnatBidsError
 from xnat_bids_push.keeping import Asked, Keeper
 from xnat_bids_push.model import Address, FillResource, Finding, Issue, LeftOut, Node, Outcome, Severity, State
+from xnat_bids_push.picturing import Gallery, Preview
 from xnat_bids_push.policies import CAREFUL, Existing, Policy
 from xnat_bids_push.pulling import pull
 from xnat_bids_push.pushing import left_out, push, survey, verify
-from xnat_bids_push.receipt import Receipt, Status, open_receipt
+from xnat_bids_push.receipt import (
+    Entry,
+    Place,
+    Receipt,
+    Status,
+    open_receipt,
+    write_head,
+    write_left_out,
+    write_place,
+    write_tail,
+)
 from xnat_bids_push.removing import plan_removal, remove
-from xnat_bids_push.report import Report
+from xnat_bids_push.report import Cause, Pictures, Report
 from xnat_bids_push.server import Behaviour, LocalServer
-from xnat_bids_push.showing import PARTICIPANTS, write_page
+from xnat_bids_push.showing import PARTICIPANTS, SESSIONS, write_page
 from xnat_bids_push.table import default_table
 
 SCHEMA = json.loads(resources.files("xnat_bids_push").joinpath("receipt.schema.json").read_text("utf-8"))
@@ -372,6 +383,93 @@ def test_whatever_comes_from_disk_or_server_is_only_text(
     assert "\x1b" not in page
     body = page[page.index("<body>") : page.index("</html>")]
     assert ElementTree.fromstring(body.replace("<br>", "<br/>").replace("<details open>", "<details>")) is not None
+
+
+GIF = b"GIF89a" + bytes([64, 0, 32, 0]) + bytes(90)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_is_said_of_pictures_is_only_text(
+    name: str, small_root: Path, open_project: Connect, tmp_path: Path
+) -> None:
+    dataset, node = read(small_root), Node(name, name)
+    gallery = Gallery()
+    gallery.add(Preview(node, name, GIF, name))
+    report = Report("", "", seconds={name: 12.0})
+    report.pictures = Pictures(causes={name: Cause(1, (name,))}, given_up=name)
+    with open_project() as archive, Keeper(dataset, archive, folder=tmp_path / "k") as keeper:
+        keeper.outcome(Outcome(node, ()))
+        keeper.finish(report, (), gallery)
+    assert keeper.path is not None
+    checked(keeper.path)
+    page = keeper.path.with_suffix(".html").read_text("utf-8")
+    body = page[page.index("<body>") : page.index("</html>")]
+    tree = ElementTree.fromstring(body.replace("<br>", "<br/>").replace("<details open>", "<details>"))
+    [image] = tree.iter("img")
+    assert image.get("src", "").startswith("data:image/gif;base64,")
+    assert (image.get("width"), image.get("height")) == ("64", "32")
+    assert "<script" not in page
+    assert not {"\u202e", "\x1b"} & set(page)
+
+
+def places(*entries: tuple[str, Status]) -> list[Place]:
+    """One subject with an experiment of these scans."""
+    node = Node("sub-1", "sub-1_ses-a_MR")
+    rows = (Entry(scan, status, Address(node, scan, "NIFTI", f"{scan}.nii"), 1) for scan, status in entries)
+    return [Place(node, tuple(rows))]
+
+
+def test_the_page_leads_to_each_session_and_tells_how_many_recordings_are_bad(tmp_path: Path) -> None:
+    scans = [("anat_T1w", Status.SENT), ("func_run-1_bold", Status.FAILED), ("func_run-2_bold", Status.SENT)]
+    page = page_of_places(tmp_path / "x.json", places(*scans), server="https://xnat.example.org")
+
+    uri = "https://xnat.example.org/data/projects/P/subjects/sub-1/experiments/sub-1_ses-a_MR?format=html"
+    assert f'<a href="{uri}">ses-a_MR</a>' in page
+    assert '<td class="failed">✗ 1 of 2</td>' in page
+    assert '<td class="sent">✓</td>' in page
+
+
+def page_of_places(path: Path, found: list[Place], *, server: str = "", **tail: object) -> str:
+    """The page of a receipt that is made up."""
+    totals = {str(one): {"files": 0, "bytes": 0} for one in Status}
+    dataset = {"root": "study", "description": {}}
+    head = {"tool": {}, "server": {"url": server, "version": ""}, "archive": "", "project": "P", "user": "u"}
+    with path.open("w", encoding="utf-8") as target:
+        write_head(target, head | {"started": "2026-01-01T00:00:00Z", "dataset": dataset})
+        for number, place in enumerate(found):
+            write_place(target, place, project="P", first=not number)
+        write_left_out(target, iter(()))
+        end = {"ended": "2026-01-01T01:00:00Z", "complete": True, "error": "", "ok": True, "totals": totals}
+        end |= {"unchosen": {"participants": 0, "files": 0}, "sent_bytes": 0, "survived": [], "stopped": ""}
+        write_tail(target, end | {"fields_not_set": [], "issues": []} | tail)
+    page = io.StringIO()
+    write_page(page, open_receipt(path))
+    return page.getvalue()
+
+
+def test_the_page_tells_what_the_time_went_by_with(tmp_path: Path) -> None:
+    page = page_of_places(
+        tmp_path / "x.json", places(), seconds={"comparing": 300.0, "sending": 3000.0, "waiting": 0.1}
+    )
+
+    assert "comparing with what is there: 5 min 0 s (8 %)" in page
+    assert "sending: 50 min 0 s (83 %)" in page
+    assert "waiting" not in page
+
+
+def test_a_push_measures_its_phases(small_root: Path, open_project: Connect) -> None:
+    with open_project() as archive:
+        report = push(read(small_root), archive)
+    assert {"reading", "comparing", "sending", "proving"} <= report.seconds.keys()
+    assert all(seconds >= 0 for seconds in report.seconds.values())
+
+
+def test_the_page_is_bounded_for_thousands_of_sessions(tmp_path: Path) -> None:
+    """Rows, sessions of a row and thumbnails are bounded, each by its own number."""
+    node = [Node("sub-1", f"sub-1_ses-{number}_MR") for number in range(40)]
+    page = page_of_places(tmp_path / "x.json", [Place(one, ()) for one in node], server="https://xnat.example.org")
+    assert page.count("?format=html") == SESSIONS + 2
+    assert f"and {40 - SESSIONS} more" in page
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -57,6 +57,7 @@ LAYERS = (
         "metadata",
         "privacy",
         "waves",
+        "stopwatch",
         "snapshots",
         "ground",
         "tailoring",

@@ -185,6 +185,7 @@ class Keeper:
             "sent_bytes": report.sent_bytes,
             "survived": [{"what": what, "times": times} for what, times in sorted(survived.items())],
             "stopped": report.stopped,
+            "seconds": {phase: round(seconds, 1) for phase, seconds in report.seconds.items()},
             "privacy": dict(report.privacy),
             "fields_not_set": [_issue(one) for one in report.unset],
             "issues": [_issue(one) for one in told],

@@ -285,10 +285,12 @@ class Work:
     def on(self, dataset: Dataset, run: Run) -> Iterator[list[Outcome]]:
         """What comes of it, batch by batch."""
         do = run.examined if self.examines else run.settled
-        for batch, outcomes in do(batches(dataset, subjects=self.subjects, omitted=self.omitted)):
+        read = batches(dataset, subjects=self.subjects, omitted=self.omitted)
+        for batch, outcomes in do(run.stopwatch.each("reading", read)):
             yield outcomes
             if self.on_settled is not None:
-                self.on_settled(batch, outcomes, run.experiments)
+                with run.stopwatch.phase("pictures"):
+                    self.on_settled(batch, outcomes, run.experiments)
 
     def given_up(self, dataset: Dataset, run: Run, error: ArchiveError) -> Iterator[Outcome]:
         """What is told where it could not be done."""
@@ -411,6 +413,7 @@ def push(
     report.unset = tuple(run.issues())
     report.issues += report.unset
     report.survived = run.survived
+    report.seconds = run.stopwatch.seconds if crew is None else {}
     return report
 
 

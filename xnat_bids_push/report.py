@@ -236,6 +236,7 @@ class Report:
         unset: what could not be told in XNAT's fields; among the issues, too.
         survived: errors of rounds that were followed by another one, by their words.
         pictures: what was done about pictures, if they were asked for.
+        seconds: how long the phases of a push took, if it was done here.
     """
 
     server: str
@@ -250,6 +251,7 @@ class Report:
     unset: tuple[Issue, ...] = ()
     survived: Counter[str] = made_of(default_factory=Counter)
     pictures: Pictures | None = None
+    seconds: Mapping[str, float] = made_of(default_factory=dict)
     nodes: int = 0
     files: int = 0
     size: int = 0

@@ -53,6 +53,7 @@ from xnat_bids_push.planning import LARGE, Known, extras, plan_node
 from xnat_bids_push.policies import CAREFUL, Policy
 from xnat_bids_push.preflight import project_refusal, reader_refusal, unlisted_refusal
 from xnat_bids_push.rereading import reread, unproven
+from xnat_bids_push.stopwatch import Stopwatch
 
 ROUNDS = 6
 """How often a batch is planned and run before what is left is called a failure."""
@@ -163,6 +164,7 @@ class Run:
         self._admitting = threading.Lock()
         self._begun = threading.Event()
         self.survived: Counter[str] = Counter()
+        self.stopwatch = Stopwatch()
         self._admitted = False
         self._refused = ""
         there = there or Listing(archive.subjects().keys(), archive.experiments())
@@ -293,7 +295,8 @@ class Run:
         """What failed is tried again by one worker alone: a server in trouble is not helped by several."""
         trail = _Trail()
         parcels = {parcel.node: parcel for parcel in batch}
-        plans = {one.node: one for one in self._safely_planned(batch, trail)}
+        with self.stopwatch.phase("comparing"):
+            plans = {one.node: one for one in self._safely_planned(batch, trail)}
         before = {node: one.findings for node, one in plans.items()}
         failures: dict[Node, Exception | str] = {node: one.obstacle for node, one in plans.items()}
         tallies: dict[Node, Counter[str]] = {node: Counter() for node in plans}
@@ -302,13 +305,18 @@ class Run:
             if not busy or self.stopped is not None or self._stop.is_set():
                 break
             self._check_rights(busy)
-            errors = self._act_all(busy, tallies, trail, alone=attempt > 0)
-            self._prove([one for one in busy if one.prove or _imports(one)], errors)
-            for new in self._safely_planned([parcels[one.node] for one in busy], trail):
+            with self.stopwatch.phase("sending"):
+                errors = self._act_all(busy, tallies, trail, alone=attempt > 0)
+            with self.stopwatch.phase("proving"):
+                self._prove([one for one in busy if one.prove or _imports(one)], errors)
+            with self.stopwatch.phase("comparing"):
+                again = self._safely_planned([parcels[one.node] for one in busy], trail)
+            for new in again:
                 node, doubted = new.node, self._failed[new.node] == 1
                 failures[node], plans[node] = _judged(plans[node], new, errors.get(node), doubted=doubted)
             self._count(errors.values())
-            self._wait(attempt, errors.values())
+            with self.stopwatch.phase("waiting"):
+                self._wait(attempt, errors.values())
         outcomes = [_outcome(one, failures[node], tallies[node]) for node, one in plans.items()]
         return [trail.deeds.told(one, before[one.node]) for one in outcomes]
 

@@ -21,7 +21,7 @@ from xnat_bids_push.choosing import kind_of_scan
 from xnat_bids_push.model import Node
 from xnat_bids_push.picturing import Gallery, Preview
 from xnat_bids_push.receipt import Entry, Place, Proof, Receipt, Rows, Status
-from xnat_bids_push.report import count, human_size
+from xnat_bids_push.report import Cause, Pictures, count, human_size
 from xnat_bids_push.uris import node_uri
 
 PARTICIPANTS = 2000
@@ -32,6 +32,9 @@ TROUBLED = 500
 
 TOGETHER = 100
 """Participants in one table."""
+
+SESSIONS = 12
+"""Experiments of one participant that are named and linked; the rest is counted."""
 
 CAUSES = 50
 NAMED = 10
@@ -50,7 +53,9 @@ def write_page(target: IO[str], receipt: Receipt, gallery: Gallery | None = None
     for one in receipt.left_out():
         left.add(one.reason, one.path)
     facts = _facts(receipt, receipt.tail(), matrix, causes, left)
-    for piece in _template().generate(facts | {"previews": _previews(receipt, gallery or Gallery())}):
+    facts["previews"] = _previews(receipt, gallery or Gallery())
+    facts["shown"] = "" if gallery is None or gallery.has_room else count(len(gallery.previews), "scan")
+    for piece in _template().generate(facts):
         target.write(piece)
 
 
@@ -101,16 +106,26 @@ def _worst(statuses: Iterable[Status]) -> Status:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
+    """Recordings of a kind: the sign of the worst, how many there are, and how many of them are bad."""
+
     sign: str
     number: int
     kind: str
-    bad: bool
+    bad: int
+
+    def __str__(self) -> str:
+        if self.bad and self.number > 1:
+            return f"{self.sign} {self.bad} of {self.number}"
+        return f"{self.sign} {self.number}" if self.number > 1 else self.sign
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
+    """A participant; the experiments by their names without the participant's, with their pages."""
+
     subject: str
     link: str
+    sessions: Sequence[tuple[str, str]]
     cells: Mapping[str, _Cell]
     bad: bool
 
@@ -135,24 +150,28 @@ class _Matrix:
     def add(self, subject: str, places: Iterable[Place]) -> None:
         """The places of a participant, or of nobody."""
         recordings: dict[tuple[str, str], list[Status]] = {}
+        nodes: list[Node] = []
         for place in places:
+            if place.node.experiment:
+                nodes.append(place.node)
             for one in place.entries:
                 kind = "_".join(filter(None, kind_of_scan(one.address.scan))) if one.address.scan else _OTHER
                 spot = (kind, f"{place.node.experiment}/{one.address.scan}" if one.address.scan else one.address.name)
                 recordings.setdefault(spot, []).append(one.status)
-        row = self._row(subject, recordings)
+        row = self._row(subject, nodes, recordings)
         self.bad, self.well = self.bad + row.bad, self.well + (not row.bad)
         if (self.bad <= TROUBLED) if row.bad else (self.well <= PARTICIPANTS):
             self.rows.append(row)
             self.columns |= row.cells.keys()
 
-    def _row(self, subject: str, recordings: Mapping[tuple[str, str], list[Status]]) -> _Row:
+    def _row(self, subject: str, nodes: Iterable[Node], recordings: Mapping[tuple[str, str], list[Status]]) -> _Row:
         kinds: dict[str, list[Status]] = {}
         for (kind, _), statuses in recordings.items():
             kinds.setdefault(kind, []).append(_worst(statuses))
         cells = {kind: _cell(statuses) for kind, statuses in kinds.items()}
         link = page_of(self.receipt, Node(subject))
-        return _Row(subject, link, cells, any(cell.bad for cell in cells.values()))
+        sessions = [(node.experiment.removeprefix(f"{subject}_"), page_of(self.receipt, node)) for node in nodes]
+        return _Row(subject, link, sessions, cells, any(cell.bad for cell in cells.values()))
 
     @property
     def hidden(self) -> int:
@@ -170,7 +189,8 @@ class _Matrix:
 
 def _cell(statuses: Sequence[Status]) -> _Cell:
     worst = _worst(statuses)
-    return _Cell(SIGNS[worst][0], len(statuses), "_".join(worst.split()), not worst.is_well)
+    bad = sum(not status.is_well for status in statuses)
+    return _Cell(SIGNS[worst][0], len(statuses), "_".join(worst.split()), bad)
 
 
 def page_of(receipt: Receipt, node: Node) -> str:
@@ -185,11 +205,12 @@ def page_of(receipt: Receipt, node: Node) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """A thumbnail, in the page itself."""
+    """A thumbnail, in the page itself, and its size in pixels."""
 
     scan: str
     shows: str
     data: str
+    size: tuple[int, int]
 
 
 def _previews(receipt: Receipt, gallery: Gallery) -> list[tuple[str, str, list[_Picture]]]:
@@ -201,7 +222,8 @@ def _previews(receipt: Receipt, gallery: Gallery) -> list[tuple[str, str, list[_
 
 
 def _picture(one: Preview) -> _Picture:
-    return _Picture(one.scan, one.shows, f"data:image/gif;base64,{b64encode(one.image).decode()}")
+    width, height = (int.from_bytes(one.image[at : at + 2], "little") for at in (6, 8))
+    return _Picture(one.scan, one.shows, f"data:image/gif;base64,{b64encode(one.image).decode()}", (width, height))
 
 
 # ------------------------------------------------------------------ what went wrong
@@ -271,6 +293,9 @@ def _facts(receipt: Receipt, tail: Rows, matrix: _Matrix, causes: _Causes, left:
         "name": _name(receipt.head),
         "page": page_of(receipt, Node()),
         "duration": _duration(seconds),
+        "phases": _phases(cast("Mapping[str, float]", tail.get("seconds", {})), seconds),
+        "pictures": _pictures(tail.get("pictures")),
+        "sessions": SESSIONS,
         "rate": f"{human_size(sent // seconds)} a second" if seconds and sent else "",
         "sent": human_size(sent),
         "totals": [(one, SIGNS.get(one, ("", ""))[0], totals[one]) for one in Status if totals[one]["files"]],
@@ -307,6 +332,32 @@ def _sorted(causes: _Causes) -> list[tuple[str, str, int, list[str], int]]:
         names = causes.found[reason].names
         rows.append((words, way_on, number, names, number - len(names)))
     return rows
+
+
+def _phases(seconds: Mapping[str, float], all_: int) -> list[tuple[str, str, int]]:
+    """What the time went by with: in words, how long, and in how much of the time, in percent."""
+    found = [(words, seconds.get(phase, 0.0)) for phase, words in _PHASES.items()]
+    return [(words, _duration(round(part)), round(100 * part / max(all_, 1))) for words, part in found if part >= 1]
+
+
+_PHASES = {
+    "reading": "reading the dataset",
+    "comparing": "comparing with what is there",
+    "sending": "sending",
+    "proving": "having the server compute digests",
+    "waiting": "waiting for a server in trouble",
+    "pictures": "making pictures",
+}
+
+
+def _pictures(told: object) -> Sequence[str]:
+    """What was done about pictures, in lines."""
+    if not isinstance(told, dict):
+        return ()
+    causes = {str(one["reason"]): Cause(int(one["scans"]), tuple(one["first"])) for one in told["not_made"]}
+    counts = {name: int(told[name]) for name in ("made", "there", "foreign", "without")}
+    lines = Pictures(**counts, causes=causes, given_up=str(told["given_up"])).lines()
+    return tuple(line.removeprefix("Pictures: ") for line in lines)
 
 
 def _duration(seconds: int) -> str:
