@@ -99,11 +99,10 @@ def test_tab_waits_for_nothing_heavy(folder: Path) -> None:
     assert set(done.stderr.split()).isdisjoint(late)
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_each_shell_is_told_how_to_ask(shell: str) -> None:
+def test_a_shell_is_told_how_to_ask() -> None:
     """`--show-completion` looks which shell it was started from; here it is told."""
     environment = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
-    command = [*PROGRAM, "--show-completion", shell]
+    command = [*PROGRAM, "--show-completion", "zsh"]
     done = subprocess.run(command, env=environment, cwd=CHECKOUT, capture_output=True, text=True, check=True)
 
     assert "_BIDS2XNAT_COMPLETE" in done.stdout

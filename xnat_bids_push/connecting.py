@@ -35,11 +35,11 @@ def connect(
 ) -> Iterator[Archive]:
     """Log in to an XNAT server, or open the embedded archive.
 
-    What is not given is looked up as the command line does: environment, then netrc. Without any server, the archive
-    is the embedded one.
+    What is not given is looked up as the command line does: environment, settings file, keyring, netrc. Without any
+    server, the archive is the embedded one.
 
     Args:
-        server: the address, ``https://xnat.example.org``.
+        server: the address, ``https://xnat.example.org``, or its name in the settings file.
         project: the project's ID.
         user: the login; an alias token's name will do.
         password: its password.
