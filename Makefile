@@ -72,6 +72,10 @@ demo: $(VENV)/.run $(DEMO)/.fresh  ## push the sample dataset into an archive in
 	@echo "  $(BIN)/bids2xnat serve --archive $(DEMO)/archive"
 	@echo "  $(BIN)/bids2xnat plan $(SAMPLE) DEMO --archive $(DEMO)/archive $(EVERYTHING)"
 
+# A source archive comes without it.
+$(SAMPLE)/dataset_description.json: | $(VENV)/.run
+	$(BIN)/python test_data/generate.py
+
 # A demo begins with an empty archive when the sample or the mapping has changed; otherwise it goes on with the last one.
 $(DEMO)/.fresh: test_data/generate.py xnat_bids_push/mapping.toml
 	@rm -rf $(DEMO)
@@ -81,7 +85,7 @@ $(DEMO)/.fresh: test_data/generate.py xnat_bids_push/mapping.toml
 examples: $(VENV)/.dev  ## take the datasets of ../shared, if they are there, through everything; UPDATE=1 rewrites the table
 	$(BIN)/python -m tools.examples $(if $(UPDATE),--update) ../shared/bids-examples ../shared/real-bids
 
-oracle: $(VENV)/.dev  ## read the names of the datasets of ../shared, if they are there, beside pybids
+oracle: $(VENV)/.dev $(SAMPLE)/dataset_description.json  ## read the names of the datasets of ../shared, if they are there, beside pybids
 	$(BIN)/python -m tools.oracle ../shared/bids-examples ../shared/real-bids $(SAMPLE)
 
 bench: $(VENV)/.dev  ## count requests, and measure rates and reading, beside other tools where they are installed
@@ -116,10 +120,10 @@ types: $(VENV)/.dev  ## strict types (mypy)
 unit: $(VENV)/.dev  ## the tests alone, with branch coverage
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term
 
-validate: $(VENV)/.dev  ## the sample, and the real scans of ../shared if they are there, by the official BIDS validator
+validate: $(VENV)/.dev $(SAMPLE)/dataset_description.json  ## the sample, and the real scans of ../shared if they are there, by the official BIDS validator
 	$(BIN)/python -m tools.validate $(SAMPLE) ../shared/real-bids
 
-check: $(VENV)/.dev  ## the sample, through push, verify and pull with an archive that is thrown away
+check: $(VENV)/.dev $(SAMPLE)/dataset_description.json  ## the sample, through push, verify and pull with an archive that is thrown away
 	$(BIN)/bids2xnat check $(SAMPLE) $(EVERYTHING)
 
 docs: $(VENV)/.dev  ## the documentation, into docs/_build/html; a warning is an error
@@ -128,12 +132,13 @@ docs: $(VENV)/.dev  ## the documentation, into docs/_build/html; a warning is an
 screenshots: $(VENV)/.dev  ## make the pictures of the documentation; those of pages need a Chromium
 	$(BIN)/python -m tools.screenshots
 
-image-check: $(VENV)/.dev  ## what the Dockerfile says, done in a bare Debian root folder (as root, with mmdebstrap)
+image-check: $(VENV)/.dev $(SAMPLE)/dataset_description.json  ## what the Dockerfile says, done in a bare Debian root folder (as root, with mmdebstrap)
 	$(BIN)/python -m tools.image
 
-dist: $(VENV)/.dev  ## wheel and source archive, into dist
+dist: $(VENV)/.dev $(SAMPLE)/dataset_description.json  ## wheel and source archive, into dist, looked into and tried afresh; PYTHONS="python3.11 python3.13"
 	@rm -rf dist
 	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m tools.dist $(PYTHONS)
 
 clean:  ## remove what make made, and nothing else
 	rm -rf $(DEMO) .image dist docs/_build mutants .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

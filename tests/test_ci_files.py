@@ -117,4 +117,4 @@ def test_our_own_ci_runs_what_contributors_run_and_uses_the_action() -> None:
 
     assert {"run": ".ci/run"} in steps
     [own] = [step for step in steps if step.get("uses") == "./"]
-    assert (CHECKOUT / given(own["with"])["dataset"]).is_dir()
+    assert given(own["with"])["dataset"] == "test_data/sample"

@@ -75,6 +75,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_committed_files_are_those_the_generator_makes(made: Path) -> None:
     """Byte for byte, links and executable bits too; only empty folders cannot be committed."""
+    if not SAMPLE.is_dir():
+        pytest.skip("a source archive comes without the sample")
     assert tree(SAMPLE, empty_folders=False) == tree(made, empty_folders=False)
 
 
