@@ -11,8 +11,8 @@ SAMPLE := test_data/sample
 EVERYTHING := --derivatives all --sourcedata
 
 .DEFAULT_GOAL := help
-.PHONY: help dev lock audit demo test lint types unit validate check docs image-check screenshots bench faults machine
-.PHONY: mutate examples oracle dist clean
+.PHONY: help dev lock audit demo test lint types unit validate check docs image-check screenshots bench scale faults
+.PHONY: machine mutate examples oracle dist clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -92,6 +92,9 @@ bench: $(VENV)/.dev  ## count requests, and measure rates and reading, beside ot
 	$(BIN)/python -m tools.bench_reading
 	$(BIN)/python -m tools.bench
 	$(BIN)/python -m tools.bench_server
+
+scale: $(VENV)/.dev  ## measure pushes of several sizes, and fit the model of docs/explanation/scale.md anew
+	$(BIN)/python -m tools.scale
 
 # ---------------------------------------------------------------- to trust it
 

@@ -5,6 +5,8 @@
 ``privacy-table``: the kinds and words of ``privacy.toml``.
 ``receipt-schema``: what ``receipt.schema.json`` says of a receipt.
 ``coverage-table``: what becomes of each public dataset, from ``coverage.json`` beside the page.
+``scale-table``: what pushes of several sizes cost, and what a model says, from ``scale.json`` beside the page.
+``bench-table``: the same beside other tools, from ``bench.json`` beside the page.
 ``pybids-table``: where we read otherwise than pybids, from ``pybids.toml`` beside the page.
 """
 
@@ -119,6 +121,76 @@ class PybidsTable(PageTable):
         for row in tomllib.loads(text)[self.arguments[0]]:
             keys = row.get("keys") or {key for values in row["sidecars"].values() for key in values}
             yield _code(*keys), _code(row["example"]), row["reason"]
+
+
+class ScaleTable(PageTable):
+    """What pushes cost: as it was measured, the model, or the model beside one more measurement."""
+
+    required_arguments = 1
+    file = "scale.json"
+
+    def rows(self, text: str) -> Iterator[Row]:
+        """The part of the file that the argument names."""
+        content = json.loads(text)
+        if self.arguments[0] == "model":
+            return _model(content["model"])
+        if self.arguments[0] == "check":
+            return _costs({name: content["check"][name] for name in ("measured", "modelled")})
+        return _costs({f"measured {number}": row for number, row in enumerate(content["measured"], start=1)})
+
+
+_COSTS = {
+    "seconds": "seconds",
+    "client_cpu_seconds": "CPU of the client (s)",
+    "server_cpu_seconds": "CPU of the archive (s)",
+    "requests": "requests",
+    "peak_megabytes": "memory of the client (MB)",
+}
+
+
+def _costs(found: Mapping[str, Mapping[str, float]]) -> Iterator[Row]:
+    yield "", "sessions", "MB", *_COSTS.values()
+    for name, row in found.items():
+        yield name, f"{row['sessions']:,}", f"{row['megabytes']:,.0f}", *(f"{row[key]:,.1f}" for key in _COSTS)
+
+
+def _model(model: Mapping[str, Mapping[str, float]]) -> Iterator[Row]:
+    yield "", "fixed", "for each session", "for each MB"
+    for key, words in _COSTS.items():
+        row = model[key]
+        yield words, *(f"{row[term]:.3g}" for term in ("fixed", "per_session", "per_megabyte"))
+
+
+class BenchTable(PageTable):
+    """What pushing costs beside the same with other tools."""
+
+    required_arguments = 1
+    file = "bench.json"
+
+    def rows(self, text: str) -> Iterator[Row]:
+        """One row for each way, small or large files."""
+        found = json.loads(text)[self.arguments[0]]
+        columns = ("sessions/s", "requests a session", "MB/s", "CPU (ms)", "the archive's (ms)", "memory (MB)")
+        yield "", *columns, "rate", "work"
+        for one in found:
+            yield _bench(one, found[0])
+
+
+def _bench(one: Mapping[str, Any], first: Mapping[str, Any]) -> Row:
+    def each(row: Mapping[str, Any], key: str) -> float:
+        return float(row[key]) / float(row["sessions"])
+
+    numbers = (
+        f"{1 / each(one, 'seconds'):.2f}",
+        f"{each(one, 'requests'):.1f}",
+        f"{one['size'] / 1e6 / one['seconds']:.1f}",
+        f"{1e3 * each(one, 'cpu'):.0f}",
+        f"{1e3 * each(one, 'server_cpu'):.0f}",
+        f"{one['peak'] / 1e6:.0f}",
+    )
+    rate = each(first, "seconds") / each(one, "seconds")
+    work = (each(first, "cpu") + each(first, "server_cpu")) / (each(one, "cpu") + each(one, "server_cpu"))
+    return str(one["name"]), *numbers, f"{rate:.1f} ×", f"{work:.1f} ×"
 
 
 def _table(directive: SphinxDirective, rows: Iterator[Row], *, source: str) -> list[nodes.Node]:
@@ -290,4 +362,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("receipt-schema", ReceiptSchema)
     app.add_directive("coverage-table", CoverageTable)
     app.add_directive("pybids-table", PybidsTable)
+    app.add_directive("scale-table", ScaleTable)
+    app.add_directive("bench-table", BenchTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
