@@ -584,8 +584,23 @@ def open_archive(credentials: Credentials, project: str, *, create: bool = False
         Rejected: there is no such project, or it cannot be created.
         AccessDenied: the login fails.
     """
+    return find_archive(enter(credentials), project, create=create, pretend=pretend)
+
+
+def enter(credentials: Credentials) -> Session:
+    """Log in.
+
+    Raises:
+        ConfigError: the address is no URL, or its certificate is not trusted.
+        Unavailable: nothing answers there, or what answers is no XNAT.
+        AccessDenied: the login fails.
+    """
     there = greet(credentials.server, ca_bundle=credentials.ca_bundle, patience=credentials.patience).server
-    session = Session(replace(credentials, server=there))
+    return Session(replace(credentials, server=there))
+
+
+def find_archive(session: Session, project: str, *, create: bool = False, pretend: bool = False) -> Archive:
+    """Find the project where one is logged in; see `open_archive`."""
     try:
         found = _find_project(session, project)
         if not found and (pretend or create) and not _PROJECT_ID.fullmatch(project):

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from contextlib import chdir, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, chdir, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from xnat_bids_push.archive import Archive as Opened
     from xnat_bids_push.choosing import Choice, Query
     from xnat_bids_push.config import Goal, Settings
+    from xnat_bids_push.connecting import Entrance
     from xnat_bids_push.dataset import Dataset
     from xnat_bids_push.identifying import Guard
     from xnat_bids_push.illustrating import Illustrator
@@ -140,6 +141,8 @@ def push(
     output: Output,
 ) -> None:
     """Push a dataset into a project, and prove that it arrived. To go on after an interruption, push again."""
+    from xnat_bids_push.connecting import entering
+
     screen = _screen(output)
     _check_pictures(shown, kept, executor)
     read = partial(_read, root, what, which, placing, sessions, strict=aim.validation is Validation.REQUIRE)
@@ -150,9 +153,10 @@ def push(
         _watch(screen, order, read, examine, settings=_settings(screen, where, root), watching=watching)
         return
     dataset = _at_rest(screen, read(), watching) if watching.quiet_for else read()
-    found = examine(dataset)
     settings = _settings(screen, where, root)
-    report, keeper = _push(screen, order, settings, dataset, found)
+    with entering(settings) as entrance:
+        found = examine(dataset)
+        report, keeper = _push(screen, order, settings, dataset, found, entrance=entrance)
     _finish(screen, report, "push", settings, keeper)
 
 
@@ -182,6 +186,7 @@ def _push(
     found: Survey,
     *,
     tell: OnOutcome | None = None,
+    entrance: Entrance | None = None,
 ) -> tuple[Report, Keeper | None]:
     """Push; with a listener of its own, as one of many times, which leaves a receipt only if something was done."""
     from xnat_bids_push import planfile, pushing
@@ -194,7 +199,7 @@ def _push(
     asked = Asked(order.options, order.mapping, local)
     with (
         _crew(order.executor, settings, order.where, order.project) as crew,
-        open_settings(settings, order.project, access) as opened,
+        open_settings(settings, order.project, access, entrance=entrance) as opened,
         screen.running("Pushing", found) as tally,
         _keeper(order.kept, dataset, opened, asked) as keeper,
     ):
@@ -388,15 +393,17 @@ def plan(
 ) -> None:
     """Show what a push would do; change nothing. Exit code 0 if there is nothing to do, 4 if you may not, else 1."""
     from xnat_bids_push import pushing
-    from xnat_bids_push.connecting import Access, open_settings
+    from xnat_bids_push.connecting import Access, entering, open_settings
 
     screen = _screen(output)
     dataset = _read(root, what, which, placing, sessions, strict=aim.validation is Validation.REQUIRE)
-    found = _healthy(screen, dataset, aim.validation, guarding)
     settings = _settings(screen, where, root)
     access = Access.PRETEND if aim.create_project or not settings.server else Access.EXISTING
     refusals: list[str] = []
-    with open_settings(settings, project, access) as opened:
+    with ExitStack() as stack:
+        entrance = stack.enter_context(entering(settings))
+        found = _healthy(screen, dataset, aim.validation, guarding)
+        opened = stack.enter_context(open_settings(settings, project, access, entrance=entrance))
         opened.listen(screen.note)
         plans = pushing.plan(
             dataset,

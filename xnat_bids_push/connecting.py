@@ -6,6 +6,7 @@ import errno
 import os
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
@@ -13,8 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xnat_bids_push.archive import Archive, open_archive
-from xnat_bids_push.client import Credentials, Patience
+from xnat_bids_push.archive import Archive, enter, find_archive
+from xnat_bids_push.client import Credentials, Patience, Session
 from xnat_bids_push.config import Settings, resolve
 from xnat_bids_push.errors import ConfigError
 
@@ -70,21 +71,79 @@ class Access(StrEnum):
     """It is looked upon as empty: for a plan, which changes nothing."""
 
 
+class Entrance:
+    """A login at a server that begins at once, in a thread of its own; nothing else is asked for there.
+
+    What must be seen before anything is written, the dataset above all, can be looked at meanwhile.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._credentials = credentials_of(settings)
+        self._session: Session | None = None
+        self._error: Exception | None = None
+        # A daemon: somebody who leaves does not wait for a server that does not answer.
+        self._thread = threading.Thread(target=self._enter, name="login", daemon=True)
+        self._thread.start()
+
+    def _enter(self) -> None:
+        try:
+            self._session = enter(self._credentials)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it belongs to whoever goes in
+            self._error = error
+
+    def go_in(self) -> Session:
+        """The login, once it is there, or its error."""
+        while self._thread.is_alive():
+            self._thread.join(_MOMENT)
+        if self._error is not None:
+            raise self._error
+        if self._session is None:
+            raise ConfigError("the login has been used")
+        session, self._session = self._session, None
+        return session
+
+    def close(self) -> None:
+        """Log out, if nobody went in."""
+        self._thread.join(_MOMENT)
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+
+_MOMENT = 0.5
+"""Seconds after which somebody who waits looks up."""
+
+
 @contextmanager
-def open_settings(settings: Settings, project: str, access: Access = Access.EXISTING) -> Iterator[Archive]:
-    """Open what the settings name, and close it at the end.
+def entering(settings: Settings) -> Iterator[Entrance | None]:
+    """Begin to log in at the server that the settings name; the embedded archive is opened when it is needed."""
+    entrance = Entrance(settings) if settings.server else None
+    try:
+        yield entrance
+    finally:
+        if entrance is not None:
+            entrance.close()
+
+
+@contextmanager
+def open_settings(
+    settings: Settings, project: str, access: Access = Access.EXISTING, *, entrance: Entrance | None = None
+) -> Iterator[Archive]:
+    """Open what the settings name, by the entrance if there is one, and close it at the end.
 
     Raises:
         ConfigError: there is no local archive to look into.
         ArchiveError: the server does not answer as it should, or the project is not there.
     """
     with ExitStack() as stack:
-        if settings.server:
-            credentials = credentials_of(settings)
+        if entrance is not None:
+            session = entrance.go_in()
+        elif settings.server:
+            session = enter(credentials_of(settings))
         else:
-            credentials = stack.enter_context(_embedded(settings.archive, access))
+            session = enter(stack.enter_context(_embedded(settings.archive, access)))
         create, pretend = access is Access.CREATE, access is Access.PRETEND
-        opened = open_archive(credentials, project, create=create, pretend=pretend)
+        opened = find_archive(session, project, create=create, pretend=pretend)
         stack.callback(opened.close)
         yield opened
 
