@@ -12,6 +12,8 @@ from typing import Any
 
 import jsonschema
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.conftest import make_small
 from tests.test_lock import locked_in
@@ -79,6 +81,18 @@ def test_the_image_has_the_versions_that_ci_has(name: str) -> None:
     assert {package: versions for package, versions in locked_in(name).items() if package != "setuptools"}.items() <= (
         tested.items()
     )
+
+
+@pytest.mark.parametrize(
+    ("file", "table", "key"), [("image.txt", "project", "dependencies"), ("build.txt", "build-system", "requires")]
+)
+def test_the_image_has_all_that_the_package_asks_for(file: str, table: str, key: str) -> None:
+    content = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))
+    versions = locked_in(file)
+    for one in map(Requirement, content[table][key]):
+        if one.marker is None or one.marker.evaluate():
+            found = versions.get(canonicalize_name(one.name), [])
+            assert any(one.specifier.contains(version) for version in found), f"{one}: run make lock"
 
 
 # ------------------------------------------------------------------ the command for XNAT
