@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from tests.conftest import make_small
 from tests.test_lock import locked_in
-from tools.image import DOCKERFILE, label, pairs, stages
+from tools.image import DOCKERFILE, Root, Step, label, pairs, stages
 from xnat_bids_push import __version__, bidsapp
 from xnat_bids_push.bidsapp import commands, read_arguments
 
@@ -73,6 +73,20 @@ def test_everything_that_is_copied_is_there_and_is_sent_to_the_builder() -> None
 
     assert {name.partition("/")[0] for name in copied} == sent
     assert all((CHECKOUT / name).exists() for name in copied)
+
+
+def test_the_check_copies_from_a_stage_what_is_there_and_from_the_checkout_what_is_sent(tmp_path: Path) -> None:
+    stage, root = Root(tmp_path / "build"), Root(tmp_path / "root", place="/src")
+    for name in ("module.py", "__pycache__/module.pyc"):
+        (stage.folder / "opt" / name).parent.mkdir(parents=True, exist_ok=True)
+        (stage.folder / "opt" / name).touch()
+
+    root.do(Step("COPY", "--from=build /opt /opt/app"), {"build": stage})
+    root.do(Step("COPY", "xnat_bids_push xnat_bids_push"), {})
+
+    assert (root.folder / "opt/app/__pycache__/module.pyc").is_file()
+    assert (root.folder / "src/xnat_bids_push/cli.py").is_file()
+    assert not (root.folder / "src/xnat_bids_push/__pycache__").exists()
 
 
 @pytest.mark.parametrize("name", ["image.txt", "build.txt"])

@@ -142,16 +142,16 @@ class Root:
                 raise ValueError(f"no way is known to do {step.word}")
 
     def _copy(self, words: Sequence[str], others: Mapping[str, Root]) -> None:
-        source = CHECKOUT
+        source, ignore = CHECKOUT, _caches
         if words[0].startswith("--from="):
-            source, words = others[words[0].removeprefix("--from=")].folder, words[1:]
+            source, ignore, words = others[words[0].removeprefix("--from=")].folder, _nothing, words[1:]
         *names, target = words
         for name in names:
             here, there = source / name.lstrip("/"), self.inner(target)
             there = there / here.name if target.endswith("/") else there
             there.parent.mkdir(parents=True, exist_ok=True)
             if here.is_dir():
-                shutil.copytree(here, there, symlinks=True, dirs_exist_ok=True, ignore=_no_caches)
+                shutil.copytree(here, there, symlinks=True, dirs_exist_ok=True, ignore=ignore)
             else:
                 shutil.copy2(here, there)
 
@@ -172,8 +172,13 @@ class Root:
         return done.stdout + done.stderr
 
 
-def _no_caches(_: str, names: Sequence[str]) -> set[str]:
+def _caches(_: str, names: Sequence[str]) -> set[str]:
+    """What .dockerignore keeps from the builder."""
     return {name for name in names if name == "__pycache__"}
+
+
+def _nothing(_: str, names: Sequence[str]) -> set[str]:
+    return set()
 
 
 def _outside() -> dict[str, str]:
