@@ -396,6 +396,18 @@ def test_removal_leaves_nothing_of_the_dataset_and_the_subjects_that_are_more_th
         assert archive.node_holding(Node()).files == {}
 
 
+def test_what_is_removed_is_on_the_servers_disk_no_more(small_root: Path, tmp_path: Path) -> None:
+    """Without being told so, XNAT keeps the files of what it deletes."""
+    site = tmp_path / "site"
+    with LocalServer(site) as server:
+        login = {"user": server.user, "password": server.password}
+        with connect(server.url, project="P", create_project=True, **login) as archive:
+            push(read(small_root), archive, pause=0)
+            assert list(site.rglob("sub-02_T1w.nii.gz"))
+            assert remove(plan_removal(read(small_root), archive), archive).ok
+    assert list(site.rglob("sub-0*_*.*")) == []
+
+
 def test_what_differs_is_not_removed(
     small_root: Path, server: LocalServer, project: str, open_project: Connect
 ) -> None:

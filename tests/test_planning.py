@@ -549,6 +549,13 @@ def test_an_experiment_of_another_type_is_an_obstacle() -> None:
     assert (plan.steps, plan.prove, plan.settled) == ((), False, False)
 
 
+def test_the_way_on_from_another_type_names_the_modality_and_not_another_one_of_its_type() -> None:
+    files = (made("dataset_description.json"), made("sub-1/ieeg/sub-1_task-a_ieeg.edf"))
+    [_, parcel] = sorted(place(Part("sub-1", files), TABLE).parcels, key=lambda one: one.node)
+    other = Holding(parcel.node, "XNAT_1", "xnat:petSessionData")
+    assert "(--session-type IEEG=xnat:petSessionData)" in planned(parcel, other).obstacle
+
+
 def test_no_obstacle_makes_steps_or_asks_for_proof() -> None:
     unproven = [stored(placed, digest="") for placed in SESSION.files[:3]]
     for there in (

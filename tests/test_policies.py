@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.test_planning import OTHER, SESSION, TABLE, digest_of, holding, md5, stored
@@ -97,6 +97,7 @@ def deleted(step: Deletion, address: Address) -> bool:
     return same and address.name.startswith(step.name)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # on a machine that has much else to do
 @given(FILES, st.data())
 def test_what_goes_is_extra_whatever_xnat_takes_along(
     files: Iterable[tuple[str, str, str]], data: st.DataObject

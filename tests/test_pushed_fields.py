@@ -17,7 +17,7 @@ from tests.conftest import SHARED, Connect
 from xnat_bids_push.archive import Archive, _shown
 from xnat_bids_push.dataset import read
 from xnat_bids_push.fields import Dates, Telling
-from xnat_bids_push.model import Node, SetFields, State
+from xnat_bids_push.model import CreateSubject, Node, SetFields, State
 from xnat_bids_push.planning import same_value
 from xnat_bids_push.pushing import plan, push
 from xnat_bids_push.removing import plan_removal, remove
@@ -240,3 +240,10 @@ def test_fields_that_the_server_refuses_all_the_same_do_not_cost_the_files(
 
     told = {issue.path: issue.message for issue in report.issues if "refused" in issue.message}
     assert set(told) == {"sub-01", "sub-02", "sub-01_MR"}
+
+
+def test_a_plan_tells_no_more_of_people_than_the_push_would(told_root: Path, open_project: Connect) -> None:
+    with open_project() as archive:
+        for telling, told in ((None, True), (Telling(demographics=False), False)):
+            steps = [step for one in plan(read(told_root), archive, telling=telling) for step in one.steps]
+            assert any(step.fields for step in steps if isinstance(step, CreateSubject)) == told

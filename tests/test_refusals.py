@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.conftest import Connect
 from tests.test_planning import SESSION
-from xnat_bids_push.errors import AccessDenied, Rejected, Unavailable
-from xnat_bids_push.model import CreateSubject, NodePlan, State
-from xnat_bids_push.running import _is_lost, _judged, _unplanned
+from xnat_bids_push.dataset import read
+from xnat_bids_push.errors import AccessDenied, Distressed, Rejected, Unavailable
+from xnat_bids_push.model import CreateSubject, Node, NodePlan, State
+from xnat_bids_push.pushing import batches, push
+from xnat_bids_push.running import Run, _is_lost, _judged, _unplanned
 
 LEFT = NodePlan(SESSION.node, (), (CreateSubject("a"),), prove=True)
 OTHER = NodePlan(SESSION.node, (), (CreateSubject("b"),))
@@ -49,3 +54,34 @@ def test_a_failure_counts_until_all_is_well_and_an_obstacle_counts_more() -> Non
     assert _judged(LEFT, LEFT, None, doubted=False) == ("", LEFT)
     stopped = NodePlan(SESSION.node, (), obstacle="theirs")
     assert _judged(LEFT, stopped, Unavailable("x"), doubted=False) == ("theirs", stopped)
+
+
+def test_a_refused_subject_is_named_with_the_servers_reason(
+    small_root: Path, open_project: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_project() as archive:
+        create = archive.create_subject
+
+        def refuse(step: CreateSubject) -> None:
+            if step.label == "sub-02":
+                raise Rejected("XNAT does not take this subject's label")
+            create(step)
+
+        monkeypatch.setattr(archive, "create_subject", refuse)
+        report = push(read(small_root), archive, pause=0)
+    assert [(one.node, one.failure) for one in report.failed] == [
+        (Node("sub-02", "sub-02_MR"), "XNAT does not take this subject's label")
+    ]
+
+
+def test_what_is_not_reached_after_the_end_is_unproven_and_counts_as_failed(
+    small_root: Path, open_project: Connect
+) -> None:
+    dataset = read(small_root)
+    [batch] = batches(dataset)
+    with open_project() as archive:
+        told = Run(dataset, archive).given_up(batch, Distressed("the server fails again and again"))
+        assert archive.experiments() == {}
+    assert {one.failure for one in told} == {"the server fails again and again"}
+    assert {finding.state for one in told for finding in one.findings} == {State.UNPROVEN}
+    assert sum(one.sent_files + one.sent_bytes + one.deleted_files for one in told) == 0
