@@ -262,6 +262,14 @@ def test_an_executor_that_cannot_be_is_refused(
     assert message in capsys.readouterr().err
 
 
+def test_a_limit_that_no_worker_would_keep_is_refused(
+    small_root: Path, guarded: LocalServer, password: None, capsys: Capture
+) -> None:
+    options = ["--server", guarded.url, "--user", guarded.user, "--bwlimit", "1M"]
+    assert run("push", str(small_root), "P", *options, "--executor", "dask:tcp://127.0.0.1:1") == cli.USAGE
+    assert "--bwlimit bounds one process" in capsys.readouterr().err
+
+
 def test_a_cluster_needs_a_server(small_root: Path, tmp_path: Path, capsys: Capture) -> None:
     options = ["--archive", str(tmp_path / "archive"), "--executor", "dask:tcp://127.0.0.1:1"]
     assert run("push", str(small_root), "P", *options) == cli.USAGE

@@ -197,6 +197,7 @@ def _push(
     access = Access.CREATE if aim.create_project or not settings.server else Access.EXISTING
     local = "" if settings.server else str(settings.archive)
     asked = Asked(order.options, order.mapping, local)
+    _check_limit(order)
     with (
         _crew(order.executor, settings, order.where, order.project) as crew,
         open_settings(settings, order.project, access, entrance=entrance) as opened,
@@ -326,6 +327,15 @@ def _keeper(kept: Kept, dataset: Dataset, archive: Opened, asked: Asked) -> Abst
     from xnat_bids_push.keeping import Keeper
 
     return nullcontext() if kept.no_receipt else Keeper(dataset, archive, folder=kept.receipts, asked=asked)
+
+
+def _check_limit(order: _Order) -> None:
+    from xnat_bids_push.errors import ConfigError
+
+    if order.executor and order.speed.bwlimit is not None:
+        raise ConfigError(
+            "--bwlimit bounds one process, and cannot be had with --executor: set fewer --jobs"
+        )
 
 
 @contextmanager
