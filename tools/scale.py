@@ -3,7 +3,8 @@
     python -m tools.scale [--rounds 2] [--output docs/explanation/scale.json]
 
 What a push costs is `a + b · sessions + c · megabytes`, each number of its own: seconds, CPU of client and archive,
-requests, memory. Of several rounds the fastest counts. The measurements and the model are written as JSON; the page
+requests. Memory is no such sum: it is full with the first batch of sessions, and is followed through a longer push. Of
+several rounds the fastest counts. The measurements and the model are written as JSON; the page
 `docs/explanation/scale.md` shows them, and says what they do not tell.
 """
 
@@ -23,6 +24,7 @@ import numpy as np
 
 from test_data.generate import generate_many
 from tools.bench import Measure, archive, measure
+from xnat_bids_push import Outcome, Validation, connect, push, read
 
 WAY = "bids2xnat, four workers"
 FILES = 12
@@ -100,6 +102,28 @@ def row(one: Measure) -> dict[str, float]:
     return {"sessions": one.sessions, "megabytes": round(one.size / 1e6, 3), **told}
 
 
+def memory(sessions: int, *, each: int) -> list[dict[str, float]]:
+    """The memory of this process while it pushes, after every so many sessions."""
+    found: list[dict[str, float]] = []
+
+    def look(outcome: Outcome) -> None:
+        found.append({"sessions": len(found), "megabytes": resident() / 1e6})
+
+    with tempfile.TemporaryDirectory(prefix="bids2xnat-") as folder, archive() as place:
+        root = Path(folder, "dataset")
+        generate_many(root, subjects=sessions, files_per_session=3)
+        login = {"user": place.user, "password": place.password}
+        with connect(place.url, project="MEMORY", create_project=True, **login) as opened:
+            push(read(root), opened, validation=Validation.OFF, jobs=4, on_outcome=look)
+    return found[each::each]
+
+
+def resident() -> int:
+    """What this process occupies, in bytes; known on Linux only."""
+    pages = Path("/proc/self/statm").read_text("ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
 def modelled(model: Mapping[str, Model], sessions: float, megabytes: float) -> dict[str, float]:
     """The same by the model."""
     told = {name: round(one.at(sessions, megabytes), 3) for name, one in model.items()}
@@ -116,7 +140,8 @@ def main() -> None:
     for sessions, megabytes in SIZES:
         found.append(row(measured(sessions, megabytes, rounds=given.rounds)))
         print(found[-1], flush=True)
-    model = {name: fit((one["sessions"], one["megabytes"], one[name]) for one in found) for name in QUANTITIES}
+    summed = [name for name in QUANTITIES if name != "peak_megabytes"]
+    model = {name: fit((one["sessions"], one["megabytes"], one[name]) for one in found) for name in summed}
     check = row(measured(*CHECK, rounds=given.rounds))
     told = modelled(model, check["sessions"], check["megabytes"])
     print(check, told, sep="\n")
@@ -127,6 +152,7 @@ def main() -> None:
         "model": {name: {k: getattr(one, k) for k in Model.__slots__} for name, one in model.items()},
         "check": {"measured": check, "modelled": told},
         "large": modelled(model, LARGE, 0.0),
+        "memory": memory(1000, each=100),
     }
     given.output.write_text(json.dumps(content, indent=1) + "\n")
 

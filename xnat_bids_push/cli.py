@@ -333,9 +333,7 @@ def _check_limit(order: _Order) -> None:
     from xnat_bids_push.errors import ConfigError
 
     if order.executor and order.speed.bwlimit is not None:
-        raise ConfigError(
-            "--bwlimit bounds one process, and cannot be had with --executor: set fewer --jobs"
-        )
+        raise ConfigError("--bwlimit bounds one process, and cannot be had with --executor: set fewer --jobs")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -134,6 +134,8 @@ class ScaleTable(PageTable):
         content = json.loads(text)
         if self.arguments[0] == "model":
             return _model(content["model"])
+        if self.arguments[0] == "memory":
+            return _memory(content["memory"])
         if self.arguments[0] == "check":
             return _costs({name: content["check"][name] for name in ("measured", "modelled")})
         return _costs({f"measured {number}": row for number, row in enumerate(content["measured"], start=1)})
@@ -151,14 +153,23 @@ _COSTS = {
 def _costs(found: Mapping[str, Mapping[str, float]]) -> Iterator[Row]:
     yield "", "sessions", "MB", *_COSTS.values()
     for name, row in found.items():
-        yield name, f"{row['sessions']:,}", f"{row['megabytes']:,.0f}", *(f"{row[key]:,.1f}" for key in _COSTS)
+        yield (
+            name,
+            f"{row['sessions']:,}",
+            f"{row['megabytes']:,.0f}",
+            *(f"{row[key]:,.1f}" if key in row else "" for key in _COSTS),
+        )
+
+
+def _memory(found: Sequence[Mapping[str, float]]) -> Iterator[Row]:
+    yield "after sessions", *(f"{row['sessions']:,}" for row in found)
+    yield "memory (MB)", *(f"{row['megabytes']:.1f}" for row in found)
 
 
 def _model(model: Mapping[str, Mapping[str, float]]) -> Iterator[Row]:
     yield "", "fixed", "for each session", "for each MB"
-    for key, words in _COSTS.items():
-        row = model[key]
-        yield words, *(f"{row[term]:.3g}" for term in ("fixed", "per_session", "per_megabyte"))
+    for key, row in model.items():
+        yield _COSTS[key], *(f"{row[term]:.3g}" for term in ("fixed", "per_session", "per_megabyte"))
 
 
 class BenchTable(PageTable):
