@@ -92,6 +92,7 @@ bench: $(VENV)/.dev  ## count requests, and measure rates and reading, beside ot
 	$(BIN)/python -m tools.bench_reading
 	$(BIN)/python -m tools.bench
 	$(BIN)/python -m tools.bench_server
+	$(BIN)/python -m tools.bench_sending --sparse 20
 
 scale: $(VENV)/.dev  ## measure pushes of several sizes, and fit the model of docs/explanation/scale.md anew
 	$(BIN)/python -m tools.scale

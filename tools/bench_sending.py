@@ -2,9 +2,9 @@
 
     python -m tools.bench_sending [--megabytes 256] [--files 3] [--rounds 3] [--sparse 0]
 
-The server runs in a process of its own, over loopback. Both take turns, so that what else the machine does hits both;
-the ratio of the sums counts. With `--sparse 20`, a file of 20 GB that is all holes is pushed, too, by a process of its
-own, whose memory is what Linux says of it.
+Then the same for a pull beside `curl -o`. The server runs in a process of its own, over loopback. Both ways take turns,
+so that what else the machine does hits both; the ratio of the sums counts. With `--sparse 20`, a file of 20 GB that is
+all holes is pushed, too, by a process of its own, whose memory is what Linux says of it.
 """
 
 from __future__ import annotations
