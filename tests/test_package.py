@@ -11,7 +11,7 @@ import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -301,7 +301,7 @@ def test_digests_and_progress_of_a_tar_are_those_of_its_files() -> None:
 
 def test_a_tar_of_a_file_beyond_8_gib_has_its_length() -> None:
     huge = placed("huge", b"")
-    huge = replace(huge, file=replace(huge.file, size=9 * 2**30))
+    huge = huge._replace(file=huge.file._replace(size=9 * 2**30))
     body = Sending().tar(huge)
     header = next(iter(body))
 
@@ -332,7 +332,7 @@ def on_disk(folder: Path, size: int) -> Placed:
     path.write_bytes(os.urandom(size))
     status = path.stat()
     recording = SESSION.files[-1]
-    return replace(recording, file=BidsFile(recording.file.path, size, str(path), status.st_mtime_ns))
+    return recording._replace(file=BidsFile(recording.file.path, size, str(path), status.st_mtime_ns))
 
 
 Send = Callable[[Sending, Placed], Iterator[bytes]]
@@ -424,7 +424,7 @@ def sparse(path: Path, size: int) -> BidsFile:
 @pytest.mark.parametrize("send", WAYS.values(), ids=WAYS)
 def test_memory_does_not_grow_with_the_size_of_a_file(tmp_path: Path, send: Send) -> None:
     size = 300 * 10**6
-    one = replace(SESSION.files[-1], file=sparse(tmp_path / "big", size))
+    one = SESSION.files[-1]._replace(file=sparse(tmp_path / "big", size))
     sending = Sending()
     pieces = send(sending, one)
     next(pieces)

@@ -513,7 +513,7 @@ def test_extras_are_never_sent_and_never_in_the_way() -> None:
 
 
 def test_a_file_that_the_server_lists_without_content_is_an_extra_of_no_size() -> None:
-    lost = replace(OURS[0], size=-1)
+    lost = OURS[0]._replace(size=-1)
 
     assert finding(planned(SESSION, holding(SESSION, [lost])), lost.address).size == 0
 
@@ -570,7 +570,7 @@ def test_no_obstacle_makes_steps_or_asks_for_proof() -> None:
 def test_files_under_another_subject_are_not_called_ours() -> None:
     """What lies there is somebody's own, whatever it is called."""
     elsewhere = Node("john", EXPERIMENT.experiment)
-    files = [replace(stored(one), address=one.address._replace(node=elsewhere)) for one in SESSION.files]
+    files = [stored(one)._replace(address=one.address._replace(node=elsewhere)) for one in SESSION.files]
     there = Holding(elsewhere, "XNAT_1", SESSION.xsi_type, {one.address: one for one in files})
 
     assert {one.state for one in planned(SESSION, there).findings} == {State.MISSING}

@@ -18,7 +18,7 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from io import BytesIO
 from operator import attrgetter
@@ -38,7 +38,7 @@ from xnat_bids_push.annex import (
 from xnat_bids_push.choosing import EVERYTHING, Choice
 from xnat_bids_push.errors import DatasetError
 from xnat_bids_push.ignoring import Ignores, ignore_nothing, read_ignores
-from xnat_bids_push.mapping import DESCRIPTION, Spot, spot
+from xnat_bids_push.mapping import DESCRIPTION, Spot, spot, spot_of_folder
 from xnat_bids_push.model import BidsFile, Issue, LeftOut, Mark, MarkKind, Md5, Part, Severity
 from xnat_bids_push.names import is_session, is_subject, parse_name, to_label
 from xnat_bids_push.shares import WHOLE, Share
@@ -346,11 +346,14 @@ def _folders_in(folder: Path) -> list[str]:
 
 
 def _session_issues(subject: str, files: Iterable[BidsFile]) -> list[Issue]:
-    folders = {file.path.split("/")[1] for file in files if file.path.startswith(f"{subject}/")}
+    folders = {file.path.split("/", 2)[1] for file in files if file.path.startswith(f"{subject}/")}
     return list(_twin_issues(f"{subject}/{folder}" for folder in folders if is_session(folder)))
 
 
 # ------------------------------------------------------------------ the walk
+
+
+_ROOT = Spot()
 
 
 @dataclass(slots=True)
@@ -360,6 +363,7 @@ class _Walk:
     root: Path
     table: Table
     ignores: Ignores
+    here: Spot = _ROOT
     files: list[BidsFile] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
@@ -384,10 +388,12 @@ class _Walk:
         waiting = [top]
         while waiting:
             folder = waiting.pop()
+            front = f"{folder}/" if folder else ""
+            self.here = spot_of_folder(front, self.table)
             entries = self._entries(folder)
             kept = 0
             for entry in entries:
-                path = f"{folder}/{entry.name}" if folder else entry.name
+                path = front + entry.name
                 if path in skip or self._entry(entry, path, waiting):
                     kept += 1
             if not kept and folder and entries is not _UNREADABLE:
@@ -416,7 +422,7 @@ class _Walk:
 
     def _entries(self, folder: str) -> Sequence[os.DirEntry[str]]:
         try:
-            with os.scandir(self.root / folder) as entries:
+            with os.scandir(f"{self.root}/{folder}") as entries:
                 return sorted(entries, key=_name)
         except OSError as error:
             self._error(folder or ".", f"cannot be read: {error.strerror}")
@@ -469,12 +475,18 @@ class _Walk:
         return True
 
     def _keep(self, file: BidsFile) -> None:
-        where = spot(file.path, self.table)
-        if where.subject and not where.tree and self.ignores(_thing(file.path, where)):
-            file = replace(file, ignored=True)
-        elif where.datatype and "/" not in where.inner:
-            self._name_check(file.path, where)
+        here = self.here
+        if here.subject and not here.tree and self.ignores is not ignore_nothing and self.ignores(self._thing(file)):
+            file = file._replace(ignored=True)
+        elif here.datatype and not here.inner:
+            self._name_check(file.path)
         self.files.append(file)
+
+    def _thing(self, file: BidsFile) -> str:
+        """What a file is judged by: a folder recording is ignored as a whole, or not at all."""
+        where = spot(file.path, self.table)
+        _, slash, inner = where.inner.partition("/")
+        return file.path[: len(file.path) - len(inner)] if where.datatype and slash else file.path
 
     def _absent(self, path: str, key: Key | None) -> None:
         """A file whose content git-annex has elsewhere. It has its place in the archive all the same."""
@@ -525,9 +537,9 @@ class _Walk:
         else:
             self._file(path, status, str(content))
 
-    def _name_check(self, path: str, where: Spot) -> None:
+    def _name_check(self, path: str) -> None:
         """Warn of entities that BIDS does not know: they often are typing errors."""
-        unknown = _unknown_entities(where.inner.removeprefix(f"{where.subject}_").removeprefix(f"{where.session}_"))
+        unknown = _unknown_entities(path.rpartition("/")[2].removeprefix(self.here.front))
         if unknown:
             self.issues.append(Issue(Severity.WARNING, path, f"BIDS knows no entity {', '.join(unknown)}"))
 
@@ -540,12 +552,6 @@ def _unknown_entities(name: str) -> tuple[str, ...]:
     """The entities of a name that BIDS does not know. Without subject and session it is the same in every session."""
     parsed = parse_name(name)
     return tuple(key for key, _ in parsed.entities if key not in vocabulary()) if parsed else ()
-
-
-def _thing(path: str, where: Spot) -> str:
-    """What a path is judged by: a folder recording is ignored as a whole, or not at all."""
-    _, slash, inner = where.inner.partition("/")
-    return path[: len(path) - len(inner)] if where.datatype and slash else path
 
 
 _UNREADABLE: Sequence[os.DirEntry[str]] = ()

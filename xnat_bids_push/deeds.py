@@ -60,7 +60,7 @@ class Deeds:
         """An outcome that tells what was done; `before` is how everything was found."""
         was = {finding.address: finding for finding in before}
         findings = tuple(
-            replace(one, deed=self._deed(one, was), md5=one.md5 or self._files.get(one.address, ""))
+            one._replace(deed=self._deed(one, was), md5=one.md5 or self._files.get(one.address, ""))
             for one in outcome.findings
         )
         left = {finding.address for finding in findings}

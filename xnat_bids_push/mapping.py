@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -71,13 +71,15 @@ class Spot(NamedTuple):
     Args:
         tree: the root's folder, if it is one of ``[trees]``.
         inner: the path below the folders named before; for a tree, the path below it.
+        front: what the names of recordings begin with here; empty but in a datatype's folder.
     """
 
-    subject: str
-    session: str
-    datatype: str
-    tree: str
-    inner: str
+    subject: str = ""
+    session: str = ""
+    datatype: str = ""
+    tree: str = ""
+    inner: str = ""
+    front: str = ""
 
 
 def spot(path: str, table: Table) -> Spot:
@@ -92,12 +94,12 @@ def spot(path: str, table: Table) -> Spot:
     ''
     """
     folder, slash, name = path.rpartition("/")
-    subject, session, datatype, tree, inner = _spot_of_folder(folder + slash, table)
-    return Spot(subject, session, datatype, tree, inner + name)
+    subject, session, datatype, tree, inner, front = spot_of_folder(folder + slash, table)
+    return Spot(subject, session, datatype, tree, inner + name, front)
 
 
 @lru_cache(maxsize=_FOLDERS)
-def _spot_of_folder(folder: str, table: Table) -> Spot:
+def spot_of_folder(folder: str, table: Table) -> Spot:
     """What all paths directly in a folder have in common; its own path ends in "/", and the root's is empty."""
     first, slash, below = folder.partition("/")
     if first in table.trees and slash:
@@ -105,16 +107,17 @@ def _spot_of_folder(folder: str, table: Table) -> Spot:
         parts = below.split("/") if table.trees[first].optional else []
         at = next((i for i, part in enumerate(parts[:2]) if is_subject(part) and i + 1 < len(parts)), None)
         if at is None:
-            return Spot("", "", "", first, below)
+            return Spot(tree=first, inner=below)
         session = parts[at + 1] if is_session(parts[at + 1]) and at + 2 < len(parts) else ""
-        return Spot(parts[at], session, "", first, below)
+        return Spot(parts[at], session, tree=first, inner=below)
     if not (is_subject(first) and slash):
-        return Spot("", "", "", "", folder)
+        return Spot(inner=folder)
     head, slash, rest = below.partition("/")
     session, below = (head, rest) if slash and is_session(head) else ("", below)
     head, slash, rest = below.partition("/")
-    datatype, below = (head, rest) if slash and head in table.datatypes else ("", below)
-    return Spot(first, session, datatype, "", below)
+    if not (slash and head in table.datatypes):
+        return Spot(first, session, inner=below)
+    return Spot(first, session, head, inner=rest, front=f"{first}_{session}_" if session else f"{first}_")
 
 
 def folder_of(node: Node, table: Table) -> str | None:
@@ -162,11 +165,14 @@ def sense(where: Spot, table: Table) -> Sense | None:
 
     None if there is no datatype, or if it is not a BIDS name of its folder's subject and session.
     """
-    own, slash, _ = where.inner.partition("/")
-    front = f"{where.subject}_{where.session}_" if where.session else f"{where.subject}_"
-    if not (where.datatype and own.startswith(front)):
+    return _sense_of(where.inner, where, table)
+
+
+def _sense_of(inner: str, where: Spot, table: Table) -> Sense | None:
+    own, slash, _ = inner.partition("/")
+    if not (where.front and own.startswith(where.front)):
         return None
-    return _sense(own[len(front) :], where.datatype, slash, table)
+    return _sense(own[len(where.front) :], where.datatype, slash, table)
 
 
 @lru_cache(maxsize=_NAMES)
@@ -254,18 +260,18 @@ def place(part: Part, table: Table, *, description: BidsFile | None = None) -> P
     Raises:
         MappingError: two files would share an address (a fault of the table).
     """
-    read = [_read(file, table) for file in part.files]
-    scans = _recordings(read)
-    nodes = _Nodes(_homes((one.where for one in read), table), table)
+    folders = [(where, list(files)) for where, files in _folders(part.files, table)]
+    scans = _recordings(folders)
+    nodes = _Nodes(_homes((where for where, _ in folders), table), table)
     by_id = {scan.id: scan for scan in scans.values()}
     by_node: dict[Node, list[Placed]] = defaultdict(list)
     modalities: dict[Node, set[str]] = defaultdict(set)
-    for one in read:
-        node = nodes[one.where[:3]]
-        by_node[node].append(_place_file(one, node, scans, table))
-        if one.where.datatype:
-            modalities[node].add(table.datatypes[one.where.datatype].modality)
-    for manifest in _manifests(part.marks, nodes, by_node.keys(), table):
+    for where, files in folders:
+        node = nodes[where.subject, where.session, where.datatype]
+        by_node[node] += [_place_file(one, where, node, scans, table) for one in files]
+        if where.datatype:
+            modalities[node].add(table.datatypes[where.datatype].modality)
+    for manifest in list(_manifests(part.marks, nodes, by_node.keys(), table)):
         by_node[manifest.address.node].append(manifest)
     parcels = tuple(
         _parcel(node, by_node[node], table.session_type(modalities[node]), by_id, table, description)
@@ -275,28 +281,35 @@ def place(part: Part, table: Table, *, description: BidsFile | None = None) -> P
 
 
 class _Read(NamedTuple):
-    """A file with what its path says."""
+    """A file of a folder, its path below the folder's spot, and what its name says."""
 
     file: BidsFile
-    where: Spot
-    sense: Sense | None
+    inner: str
+    says: Sense | None
 
 
-def _read(file: BidsFile, table: Table) -> _Read:
-    where = spot(file.path, table)
-    return _Read(file, where, None if file.ignored else sense(where, table))
+def _folders(files: Iterable[BidsFile], table: Table) -> Iterable[tuple[Spot, Iterable[_Read]]]:
+    """Folder by folder, where it lies and what is directly in it."""
+    for folder, own in groupby(files, key=lambda file: file.path[: file.path.rfind("/") + 1]):
+        where = spot_of_folder(folder, table)
+        yield where, (_read(file, where.inner + file.path[len(folder) :], where, table) for file in own)
+
+
+def _read(file: BidsFile, inner: str, where: Spot, table: Table) -> _Read:
+    return _Read(file, inner, None if file.ignored else _sense_of(inner, where, table))
 
 
 _Scans = Mapping[tuple[str, str, str], Scan]
 """Scans by subject, session and ID."""
 
 
-def _recordings(read: Iterable[_Read]) -> _Scans:
+def _recordings(folders: Iterable[tuple[Spot, Iterable[_Read]]]) -> _Scans:
     """The scans: every recording of every datatype folder."""
     return {
-        (where.subject, where.session, says.scan.id): says.scan
-        for _, where, says in read
-        if says is not None and says.resource
+        (where.subject, where.session, one.says.scan.id): one.says.scan
+        for where, files in folders
+        for one in files
+        if one.says is not None and one.says.resource
     }
 
 
@@ -335,36 +348,33 @@ class _Nodes(dict[tuple[str, ...], Node]):
         return Node(label, naming.experiment_label(Portion(subject, session, modality)))
 
 
-def _place_file(read: _Read, node: Node, scans: _Scans, table: Table) -> Placed:
-    file, where, _ = read
+def _place_file(read: _Read, where: Spot, node: Node, scans: _Scans, table: Table) -> Placed:
+    file, inner, says = read
     if where.tree:
-        resource, name = _tree_place(where, table)
+        resource, name = _tree_place(where.tree, inner, table)
         return Placed(file, Address(node, "", resource, escape(name)), f"tree {where.tree}")
-    found = _scan_place(read, scans, table)
+    found = _scan_place(says, inner, where, scans, table) if says is not None else None
     if found is not None:
         scan, resource, rule = found
-        return Placed(file, Address(node, scan, resource, escape(where.inner)), rule)
+        return Placed(file, Address(node, scan, resource, escape(inner)), rule)
     rule = "ignored" if file.ignored else "no recording"
     return Placed(file, Address(node, "", table.other, _other_name(file.path, node, table)), rule)
 
 
-def _tree_place(where: Spot, table: Table) -> tuple[str, str]:
+def _tree_place(root: str, inner: str, table: Table) -> tuple[str, str]:
     """Resource and name for what lies in one of ``[trees]``."""
-    tree = table.trees[where.tree]
-    folder, _, below = where.inner.partition("/")
+    tree = table.trees[root]
+    folder, _, below = inner.partition("/")
     label = f"{tree.resource}_{folder}"
     own = tree.parts and below and RESOURCE_LABEL.fullmatch(label) and not is_subject(folder)
-    return (label, below) if own and len(label) <= _LONGEST_RESOURCE else (tree.resource, where.inner)
+    return (label, below) if own and len(label) <= _LONGEST_RESOURCE else (tree.resource, inner)
 
 
-def _scan_place(read: _Read, scans: _Scans, table: Table) -> tuple[str, str, str] | None:
+def _scan_place(says: Sense, inner: str, where: Spot, scans: _Scans, table: Table) -> tuple[str, str, str] | None:
     """The scan's ID and the resource for a file, and the rule; None if it belongs to no scan."""
-    _, where, says = read
-    if says is None:
-        return None
     if says.resource:
         return says.scan.id, says.resource, "recording"
-    if "/" in where.inner:
+    if "/" in inner:
         return None
     if (where.subject, where.session, says.scan.id) in scans:
         return says.scan.id, *says.beside

@@ -7,6 +7,9 @@
     Parcel   what the dataset has for one Node
     Holding  what the server has at one Node
     Step     one thing to do           Finding  one address, compared
+
+What there are as many of as files is a named tuple: it is made, compared and looked up in a fraction of the time that a
+frozen dataclass takes.
 """
 
 from __future__ import annotations
@@ -64,8 +67,7 @@ class Issue:
         return f"{self.severity}: {self.path}: {self.message}" if self.path else f"{self.severity}: {self.message}"
 
 
-@dataclass(frozen=True, slots=True)
-class BidsFile:
+class BidsFile(NamedTuple):
     """A file of the dataset.
 
     Args:
@@ -150,7 +152,7 @@ class Node(NamedTuple):
 
 
 class Address(NamedTuple):
-    """Where one file lives in XNAT. It is a tuple because it is compared, sorted and looked up more than all else.
+    """Where one file lives in XNAT.
 
     Args:
         node: the object.
@@ -181,8 +183,7 @@ class Origin(StrEnum):
     """Made by the push: what XNAT cannot hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """A file, its one address, and the rule that put it there."""
 
     file: BidsFile
@@ -253,8 +254,7 @@ class Parcel:
 # ------------------------------------------------------------------ the server
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(NamedTuple):
     """A file as the server's listing tells it.
 
     Args:
@@ -325,8 +325,7 @@ class Deed(StrEnum):
     REPLACED = "replaced"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One address, compared: the plan's smallest statement.
 
     Args:
@@ -343,9 +342,9 @@ class Finding:
     size: int
     origin: Origin = Origin.DATASET
     reason: str = ""
-    md5: str = field(default="", compare=False)
-    stored: StoredFile | None = field(default=None, compare=False)
-    deed: Deed = field(default=Deed.NONE, compare=False)
+    md5: str = ""
+    stored: StoredFile | None = None
+    deed: Deed = Deed.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,7 +437,7 @@ class NodePlan:
         steps: in the order in which they must run.
         prove: whether the server must compute digests before the node can be believed.
         obstacle: why nothing can be done here, for people; empty if all is well.
-        fingerprint: of all that this was decided by.
+        basis: all that this was decided by; None where nothing could be compared.
     """
 
     node: Node
@@ -446,7 +445,7 @@ class NodePlan:
     steps: tuple[Step, ...] = ()
     prove: bool = False
     obstacle: str = ""
-    fingerprint: str = ""
+    basis: tuple[Parcel, Holding] | None = field(default=None, compare=False, repr=False)
 
     @property
     def settled(self) -> bool:

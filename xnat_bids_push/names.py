@@ -109,7 +109,9 @@ def escape(name: str) -> str:
     >>> escape("a b/é#1.txt"), escape("x_catalog.xml"), escape("a=b")
     ('a b/=C3=A9=231.txt', 'x=5Fcatalog.xml', 'a=3Db')
     """
-    safe = _CATALOG.sub("=5Fcatalog.xml", _ODD.sub(_bytes, name))
+    safe = _ODD.sub(_bytes, name)
+    if "_catalog.xml" in safe:
+        safe = _CATALOG.sub("=5Fcatalog.xml", safe)
     return safe if len(safe) <= _LONGEST else "/".join(_short(part) for part in safe.split("/"))
 
 

@@ -14,6 +14,7 @@ from typing import IO
 
 from xnat_bids_push.errors import ConfigError
 from xnat_bids_push.model import NodePlan
+from xnat_bids_push.planning import fingerprint
 from xnat_bids_push.report import plan_json
 
 _FORMAT = "bids2xnat plan"
@@ -46,7 +47,7 @@ def write_plan(target: IO[str], header: Header, plans: Iterable[NodePlan]) -> It
     number = 0
     for one in plans:
         number += 1
-        _line(target, plan_json(one) | {"fingerprint": one.fingerprint})
+        _line(target, plan_json(one) | {"fingerprint": fingerprint(one)})
         yield one
     _line(target, {"nodes": number})
 
@@ -112,7 +113,7 @@ def _paired(planned: Mapping[str, str], plans: Iterable[NodePlan]) -> Iterator[t
     waiting = dict(planned)
     for one in plans:
         label = _label(one.node.subject, one.node.experiment)
-        yield label, waiting.pop(label, ""), one.fingerprint
+        yield label, waiting.pop(label, ""), fingerprint(one)
     yield from ((label, was, "") for label, was in waiting.items())
 
 

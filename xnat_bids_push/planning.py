@@ -111,31 +111,46 @@ def plan_node(
         policy: what may be done to what is there.
         large: the size in bytes from which on a file travels by itself.
     """
-    compared = (_compare(placed, holding, digest, known) for placed in parcel.files)
-    findings = (*(kept(finding, policy) for finding in compared), *extras(parcel, holding, table))
+    own = tuple(kept(_compare(placed, holding, digest, known), policy) for placed in parcel.files)
+    findings = (*own, *extras(parcel, holding, table))
     obstacle = _obstacle(parcel, holding, table)
     if obstacle:
-        return NodePlan(parcel.node, findings, obstacle=obstacle, fingerprint=_fingerprint(parcel, holding))
-    prove = any(one.state is State.UNPROVEN and one.address not in known.spoiled for one in findings)
-    whole = [finding for finding in findings if finding.address not in known.spoiled]
-    steps = list(_steps(parcel, holding, whole, describe, known, large))
+        return NodePlan(parcel.node, findings, obstacle=obstacle, basis=(parcel, holding))
+    files = _by_state(parcel, own, known)
+    prove = bool(files[State.UNPROVEN])
+    steps = list(_steps(parcel, holding, files, describe, known, large))
     if policy.existing is Existing.REPLACE:
-        differing = _in_state(State.DIFFERS, parcel, whole)
-        todo = replacement(_of_the_dataset(differing, known), holding, digest=digest, table=table)
+        differing = _of_the_dataset(files[State.DIFFERS], known)
+        todo = replacement(differing, holding, digest=digest, table=table)
         steps += _sendings(todo.to_stage, large, replace=False)
         steps += _sendings([*todo.to_restage, *todo.to_place], large, replace=True)
         prove = prove or todo.unproven
     if not steps and not prove:
         steps += _clearings(parcel, holding, findings, policy, table)
-    return NodePlan(parcel.node, findings, tuple(steps), prove, fingerprint=_fingerprint(parcel, holding))
+    return NodePlan(parcel.node, findings, tuple(steps), prove, basis=(parcel, holding))
 
 
-def _fingerprint(parcel: Parcel, holding: Holding) -> str:
-    """A digest of all that a plan is decided by: the files' names, sizes and times, and the server's listing."""
-    files = sorted((str(one.address), one.file.path, one.file.size, one.file.stamp) for one in parcel.files)
-    stored = sorted((str(one.address), one.size, one.md5) for one in holding.files.values())
+_Files = Mapping[State, Sequence[Placed]]
+"""The files that may be sent, by how they compare."""
+
+
+def _by_state(parcel: Parcel, findings: Iterable[Finding], known: Known) -> _Files:
+    files: dict[State, list[Placed]] = {state: [] for state in State}
+    for placed, finding in zip(parcel.files, findings, strict=True):
+        if not known.spoiled or placed.address not in known.spoiled:
+            files[finding.state].append(placed)
+    return files
+
+
+def fingerprint(plan: NodePlan) -> str:
+    """A digest of all that a plan was decided by: the files' names, sizes and times, and the server's listing."""
+    if plan.basis is None:
+        return ""
+    parcel, holding = plan.basis
+    files = [(*address[1:], file.path, file.size, file.stamp) for file, address, *_ in parcel.files]
+    stored = sorted((*one.address[1:], one.size, one.md5) for one in holding.files.values())
     identifier = holding.id if parcel.node.experiment else ""  # a project that is about to be made holds as little
-    everything = (parcel.node, parcel.xsi_type, files, identifier, holding.xsi_type, stored)
+    everything = (*parcel.node, parcel.xsi_type, files, *holding.node, identifier, holding.xsi_type, stored)
     return hashlib.blake2b(repr(everything).encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 
@@ -168,6 +183,8 @@ def _state_by_size(placed: Placed, stored: StoredFile | None) -> tuple[State, st
 
 def extras(parcel: Parcel, holding: Holding, table: Table) -> Iterator[Finding]:
     """What our table can have written there, and the dataset does not have. What others wrote is not our business."""
+    if not holding.files:
+        return
     known = {placed.address for placed in parcel.files}
     homes = {placed.file.path: placed.address for placed in parcel.files if placed.origin is Origin.DATASET}
     for address, stored in holding.files.items():
@@ -204,10 +221,10 @@ def _kind(parcel: Parcel, table: Table) -> str:
 
 
 def _steps(
-    parcel: Parcel, holding: Holding, findings: Iterable[Finding], describe: Describe, known: Known, large: int
+    parcel: Parcel, holding: Holding, files: _Files, describe: Describe, known: Known, large: int
 ) -> Iterator[Step]:
-    missing = _in_state(State.MISSING, parcel, findings)
-    differing = _in_state(State.DIFFERS, parcel, findings) + _in_state(State.KEPT, parcel, findings)
+    missing = files[State.MISSING]
+    differing = [*files[State.DIFFERS], *files[State.KEPT]]
     theirs = set(_of_the_dataset(differing, known))
     stale = [one for one in differing if one not in theirs]
     node = parcel.node
@@ -233,11 +250,6 @@ def _steps(
 def _home(placed: Placed) -> tuple[str, str]:
     """Scan and resource."""
     return placed.address.scan, placed.address.resource
-
-
-def _in_state(state: State, parcel: Parcel, findings: Iterable[Finding]) -> list[Placed]:
-    found = {finding.address for finding in findings if finding.state is state}
-    return [placed for placed in parcel.files if placed.address in found]
 
 
 def _of_the_dataset(files: Iterable[Placed], known: Known) -> list[Placed]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from xnat_bids_push.model import Address, Deletion, Finding, Holding, Md5, Placed, State
@@ -85,7 +85,7 @@ def replacement(
     """What is the next to be done to replace files, by what the server holds."""
     groups: dict[str, list[Placed]] = defaultdict(list)
     for placed in files:
-        staged = replace(placed, address=stage_of(placed.address, table))
+        staged = placed._replace(address=stage_of(placed.address, table))
         stored = holding.files.get(staged.address)
         if stored is None:
             groups["stage"].append(staged)
@@ -159,5 +159,5 @@ def _by_resource(addresses: Iterable[Address]) -> dict[tuple[str, str], list[Add
 def kept(finding: Finding, policy: Policy) -> Finding:
     """A finding as the policy sees it: what differs and may stay is no failure."""
     if finding.state is State.DIFFERS and policy.existing is Existing.SKIP:
-        return replace(finding, state=State.KEPT)
+        return finding._replace(state=State.KEPT)
     return finding

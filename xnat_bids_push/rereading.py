@@ -49,7 +49,7 @@ def reread(holding: Holding, archive: Archive) -> Holding:
 
 def unproven(holding: Holding) -> Holding:
     """The same node, with no digest believed."""
-    return replace(holding, files={address: replace(one, md5="") for address, one in holding.files.items()})
+    return replace(holding, files={address: one._replace(md5="") for address, one in holding.files.items()})
 
 
 def _digested(target: IO[bytes], holding: Holding) -> Iterator[tuple[Address, StoredFile]]:
