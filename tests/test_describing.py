@@ -12,9 +12,9 @@ import pytest
 from tests.conftest import SHARED
 from xnat_bids_push.dataset import Dataset, read
 from xnat_bids_push.describing import Describer
-from xnat_bids_push.fields import Dates, Telling
+from xnat_bids_push.fields import Telling
 from xnat_bids_push.mapping import place
-from xnat_bids_push.model import Field, Parcel
+from xnat_bids_push.model import Dates, Field, Parcel
 
 REAL = SHARED / "real-bids"
 

@@ -17,8 +17,8 @@ from xnat_bids_push.cli import main
 from xnat_bids_push.connecting import connect
 from xnat_bids_push.dataset import Selection, md5_of, read
 from xnat_bids_push.errors import ConfigError
-from xnat_bids_push.model import Address, Holding, Node, State
-from xnat_bids_push.policies import Existing, Policy
+from xnat_bids_push.model import Address, Existing, Holding, Node, State
+from xnat_bids_push.policies import Policy
 from xnat_bids_push.pushing import plan, push, verify
 from xnat_bids_push.report import Report
 from xnat_bids_push.server import LocalServer

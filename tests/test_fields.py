@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from tests.test_rules import JSON
 from xnat_bids_push.fields import (
-    Dates,
     ImageHeader,
     Person,
     Recording,
@@ -25,7 +24,7 @@ from xnat_bids_push.fields import (
     session_fields,
     subject_fields,
 )
-from xnat_bids_push.model import Scan
+from xnat_bids_push.model import Dates, Scan
 from xnat_bids_push.names import BidsName, parse_name
 from xnat_bids_push.rules import Fact
 from xnat_bids_push.table import default_table

@@ -29,9 +29,9 @@ from xnat_bids_push.dataset import read
 from xnat_bids_push.errors import ArchiveError
 from xnat_bids_push.keeping import Keeper
 from xnat_bids_push.mapping import is_ours, path_of
-from xnat_bids_push.model import Address, Node, Origin, State
+from xnat_bids_push.model import Address, Existing, Node, Origin, State
 from xnat_bids_push.names import is_plain
-from xnat_bids_push.policies import Existing, Policy, is_stage, stage_of
+from xnat_bids_push.policies import Policy, is_stage, stage_of
 from xnat_bids_push.pulling import pull
 from xnat_bids_push.pushing import left_out, placements, plan, push, survey, verify
 from xnat_bids_push.receipt import open_receipt

@@ -12,6 +12,7 @@ from xnat_bids_push.fitting import Untold
 from xnat_bids_push.model import (
     Address,
     Deletion,
+    Existing,
     FillResource,
     Holding,
     NodePlan,
@@ -21,7 +22,7 @@ from xnat_bids_push.model import (
 )
 from xnat_bids_push.names import is_plain
 from xnat_bids_push.planning import Known, plan_node
-from xnat_bids_push.policies import Existing, Policy, can_go_alone, deletions, stage_of
+from xnat_bids_push.policies import Policy, can_go_alone, deletions, stage_of
 
 IMAGE = next(one for one in SESSION.files if one.address.resource == "NIFTI" and one.file.size)
 STAGE = stage_of(IMAGE.address, TABLE)

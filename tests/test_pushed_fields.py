@@ -16,8 +16,8 @@ from defusedxml import ElementTree
 from tests.conftest import SHARED, Connect
 from xnat_bids_push.archive import Archive, _shown
 from xnat_bids_push.dataset import read
-from xnat_bids_push.fields import Dates, Telling
-from xnat_bids_push.model import CreateSubject, Node, SetFields, State
+from xnat_bids_push.fields import Telling
+from xnat_bids_push.model import CreateSubject, Dates, Node, SetFields, State
 from xnat_bids_push.planning import same_value
 from xnat_bids_push.pushing import plan, push
 from xnat_bids_push.removing import plan_removal, remove

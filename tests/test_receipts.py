@@ -30,9 +30,20 @@ from xnat_bids_push.dataset import Dataset, Selection, read
 from xnat_bids_push.depositing import deposit
 from xnat_bids_push.errors import ConfigError, XnatBidsError
 from xnat_bids_push.keeping import Asked, Keeper
-from xnat_bids_push.model import Address, FillResource, Finding, Issue, LeftOut, Node, Outcome, Severity, State
+from xnat_bids_push.model import (
+    Address,
+    Existing,
+    FillResource,
+    Finding,
+    Issue,
+    LeftOut,
+    Node,
+    Outcome,
+    Severity,
+    State,
+)
 from xnat_bids_push.picturing import Gallery, Preview
-from xnat_bids_push.policies import CAREFUL, Existing, Policy
+from xnat_bids_push.policies import CAREFUL, Policy
 from xnat_bids_push.pulling import pull
 from xnat_bids_push.pushing import left_out, push, survey, verify
 from xnat_bids_push.receipt import (

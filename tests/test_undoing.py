@@ -14,8 +14,8 @@ from tests.test_existing import held
 from tests.test_receipts import IMAGE, pushed
 from tests.test_rechecking import run
 from xnat_bids_push.archive import Archive
-from xnat_bids_push.model import Address, Node
-from xnat_bids_push.policies import Existing, Policy
+from xnat_bids_push.model import Address, Existing, Node
+from xnat_bids_push.policies import Policy
 from xnat_bids_push.receipt import open_receipt
 from xnat_bids_push.removing import remove
 from xnat_bids_push.report import Report

@@ -1177,7 +1177,6 @@ def run(arguments: list[str]) -> int:
     )
 
     _arguments.set(arguments)
-    screen = _screen(_output_of(arguments))
     codes = ((DatasetError, BAD_DATASET), (MappingError, BAD_DATASET), (ConfigError, USAGE), (AccessDenied, DENIED))
     try:
         with _interruptible():
@@ -1185,10 +1184,10 @@ def run(arguments: list[str]) -> int:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else USAGE
         if code == INTERRUPTED:
-            screen.interrupted()
+            _screen(_output_of(arguments)).interrupted()
         return code
     except XnatBidsError as error:
-        screen.error(error)
+        _screen(_output_of(arguments)).error(error)
         unreachable = UNREACHABLE if isinstance(error, Unavailable | Distressed) else DIFFERS
         return next((code for kind, code in codes if isinstance(error, kind)), unreachable)
     return OK

@@ -11,24 +11,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from xnat_bids_push.model import Field, Scan
+from xnat_bids_push.model import Dates, Field, Scan
 from xnat_bids_push.names import BidsName
 from xnat_bids_push.rules import Fact, Facts, Row, Rules, as_number, clean, fields_of, made, parameters, write_text
 
 FIRST_REAL_YEAR = 1925
 """BIDS has dates that were shifted for anonymity before this year, so that nobody takes them for real ones."""
-
-
-class Dates(StrEnum):
-    """Which dates are told."""
-
-    NONE = "none"
-    SHIFTED = "shifted"
-    """Only those that are marked as shifted, by lying before 1925."""
-    ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,26 @@ class Privacy(StrEnum):
     """Nothing is looked into."""
 
 
+class Existing(StrEnum):
+    """What becomes of a file of the dataset that the server holds with another content."""
+
+    FAIL = "fail"
+    """It is reported, and stays; the run does not succeed."""
+    SKIP = "skip"
+    """It stays; that is no failure."""
+    REPLACE = "replace"
+    """It is replaced, once the new content is proven."""
+
+
+class Dates(StrEnum):
+    """Which dates are told."""
+
+    NONE = "none"
+    SHIFTED = "shifted"
+    """Only those that are marked as shifted, by lying before 1925."""
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True)
 class Issue:
     """Something about the dataset that the user should know, and what to do about it."""

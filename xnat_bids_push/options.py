@@ -13,17 +13,19 @@ from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, get_args, get_origin, get_type_hints
 
 import typer
 
 from xnat_bids_push import completing
 from xnat_bids_push.errors import ConfigError
-from xnat_bids_push.fields import Dates, Telling
-from xnat_bids_push.model import Privacy, Validation
-from xnat_bids_push.policies import Existing, Policy
+from xnat_bids_push.model import Dates, Existing, Privacy, Validation
 from xnat_bids_push.preferences import OPTIONS, PATHS, Setting
 from xnat_bids_push.resting import seconds
+
+if TYPE_CHECKING:
+    from xnat_bids_push.fields import Telling
+    from xnat_bids_push.policies import Policy
 
 Root = Annotated[Path, typer.Argument(metavar="ROOT", help="The BIDS dataset's folder.", show_default=False)]
 Project = Annotated[str, typer.Argument(metavar="PROJECT", help="The XNAT project's ID.", show_default=False)]
@@ -208,6 +210,8 @@ class Policies:
 
     def policy(self) -> Policy:
         """The same in the words of the core."""
+        from xnat_bids_push.policies import Policy  # loads when a command runs
+
         return Policy(self.existing, self.delete)
 
 
@@ -279,6 +283,8 @@ class Told:
 
     def telling(self) -> Telling:
         """The same in the words of the core."""
+        from xnat_bids_push.fields import Telling  # loads when a command runs
+
         columns = tuple(filter(None, self.participant_fields.split(",")))
         return Telling(not self.no_demographics, self.dates, self.all_metadata, columns)
 

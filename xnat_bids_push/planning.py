@@ -18,6 +18,7 @@ from xnat_bids_push.model import (
     CreateScans,
     CreateSubject,
     Deletion,
+    Existing,
     Field,
     FillResource,
     Finding,
@@ -39,7 +40,6 @@ from xnat_bids_push.names import is_plain
 from xnat_bids_push.picturing import with_pictures
 from xnat_bids_push.policies import (
     CAREFUL,
-    Existing,
     Policy,
     deletions,
     is_stage,

@@ -9,22 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from enum import StrEnum
 
-from xnat_bids_push.model import Address, Deletion, Finding, Holding, Md5, Placed, State
+from xnat_bids_push.model import Address, Deletion, Existing, Finding, Holding, Md5, Placed, State
 from xnat_bids_push.names import is_plain
 from xnat_bids_push.table import Table
-
-
-class Existing(StrEnum):
-    """What becomes of a file of the dataset that the server holds with another content."""
-
-    FAIL = "fail"
-    """It is reported, and stays; the run does not succeed."""
-    SKIP = "skip"
-    """It stays; that is no failure."""
-    REPLACE = "replace"
-    """It is replaced, once the new content is proven."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from math import inf
 
-from xnat_bids_push.fields import Dates
-from xnat_bids_push.model import Privacy, Validation
+from xnat_bids_push.model import Dates, Privacy, Validation
 
 Rows = Mapping[str, object]
 
