@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from tests.test_planning import OTHER, PROJECT, SESSION, SUBJECT, md5
@@ -37,7 +35,7 @@ def found(state: State, address: Address = ONE.address, md5: str = "") -> Findin
 
 
 def told(deeds: Deeds, *before: Finding, after: tuple[Finding, ...] | None = None, node: Node = NODE) -> Outcome:
-    left = after if after is not None else tuple(replace(one, state=State.SAME) for one in before)
+    left = after if after is not None else tuple(one._replace(state=State.SAME) for one in before)
     return deeds.told(Outcome(node, left), before)
 
 

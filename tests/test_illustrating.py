@@ -20,9 +20,9 @@ from xnat_bids_push.dataset import Selection, read
 from xnat_bids_push.errors import Unavailable
 from xnat_bids_push.illustrating import PATIENCE, Illustrator
 from xnat_bids_push.keeping import Keeper
-from xnat_bids_push.model import Address, Deletion, State
+from xnat_bids_push.model import Address, Deletion, Existing, State
 from xnat_bids_push.picturing import Gallery, is_picture
-from xnat_bids_push.policies import CAREFUL, Existing, Policy
+from xnat_bids_push.policies import CAREFUL, Policy
 from xnat_bids_push.pulling import pull
 from xnat_bids_push.pushing import left_out, plan, push, survey, verify
 from xnat_bids_push.receipt import open_receipt

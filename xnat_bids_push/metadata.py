@@ -12,6 +12,7 @@ from array import array
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from threading import RLock
 
@@ -203,9 +204,7 @@ def _merged(path: str, folders: _Folders) -> dict[str, Fact]:
     """The sidecar of a file, by the inheritance rule: what is nearer wins; at one level, what names more entities."""
     facts: dict[str, Fact] = {}
     for folder, name in _applying(path, ".json", folders=folders):
-        values = folder.json(name)
-        if values is not None:
-            facts.update((key, Fact(value, f"{key} in {name}")) for key, value in values.items())
+        facts.update(folder.facts(name))
     return facts
 
 
@@ -253,6 +252,7 @@ class _Folder:
         self._lock = RLock()
         self._listed: dict[tuple[str, str], list[tuple[BidsName, str]]] | None = None
         self._values: dict[str, dict[str, object] | None] = {}
+        self._facts: dict[str, Facts] = {}
         self._tables: dict[str, _Table] = {}
 
     def kind(self, suffix: str, extension: str) -> Sequence[tuple[BidsName, str]]:
@@ -265,7 +265,7 @@ class _Folder:
     def _list(self) -> dict[tuple[str, str], list[tuple[BidsName, str]]]:
         found: dict[tuple[str, str], list[tuple[BidsName, str]]] = defaultdict(list)
         try:
-            names = [name for name in os.listdir(self._root / self._path) if name.endswith(self._KINDS)]  # noqa: PTH208  # fastest
+            names = [name for name in os.listdir(self._place("")) if name.endswith(self._KINDS)]  # noqa: PTH208  # fastest
         except OSError:
             return found  # the walk meets the same error, and reports it
         for name in sorted(names):
@@ -282,6 +282,14 @@ class _Folder:
             if name not in self._values:
                 self._values[name] = self._read_json(name)
             return self._values[name]
+
+    def facts(self, name: str) -> Facts:
+        """What a JSON file says: of one high up, the same facts go to all that inherit it."""
+        with self._lock:
+            if name not in self._facts:
+                values = self.json(name) or {}
+                self._facts[name] = {key: Fact(value, f"{key} in {name}") for key, value in values.items()}
+            return self._facts[name]
 
     def table(self, name: str, key: str) -> _Table:
         """The table in a file, found by a column; empty if there is none."""
@@ -321,9 +329,10 @@ class _Folder:
     def _text(self, name: str) -> str | None:
         """A file's text: UTF-8, with or without a mark, else Latin-1; None if there is no such file."""
         try:
-            content = (self._root / self._full(name)).read_bytes()
+            with FileIO(self._place(name)) as stream:
+                content = stream.readall()
         except FileNotFoundError:
-            if (self._root / self._full(name)).is_symlink():
+            if Path(self._place(name)).is_symlink():
                 self._warn(self._full(name), "is a link to nothing here: XNAT gets no fields from it")
             return None
         except OSError as error:
@@ -333,6 +342,10 @@ class _Folder:
             return content.decode("utf-8-sig")
         except UnicodeDecodeError:
             return content.decode("latin-1")
+
+    def _place(self, name: str) -> str:
+        """Where a file is on this machine; joining texts takes a tenth of the time that joining a `Path` takes."""
+        return f"{self._root}/{self._path}/{name}"
 
     def _full(self, name: str) -> str:
         return f"{self._path}/{name}" if self._path else name
