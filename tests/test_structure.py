@@ -224,12 +224,16 @@ def test_nothing_heavy_loads_before_a_command_runs(module: str) -> None:
     assert loaded.isdisjoint(LATE)
 
 
-def test_help_loads_no_more_of_us_than_the_options() -> None:
+def test_help_loads_nothing_that_works() -> None:
     code = f"import sys; from {PACKAGE}.cli import run; run(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
 
-    loaded = {name for name in done.stderr.split() if name.startswith(f"{PACKAGE}.")}
-    assert loaded == {f"{PACKAGE}.{name}" for name in ("cli", "errors", "model", "options", "preferences")}
+    loaded = set(done.stderr.split())
+    working = {
+        f"{PACKAGE}.{name}" for name in ("table", "rules", "fields", "policies", "report", "doctor", "ui", "config")
+    }
+    assert f"{PACKAGE}.options" in loaded
+    assert loaded.isdisjoint(working)
 
 
 def test_reading_and_placing_a_dataset_needs_no_client_and_no_pybids() -> None:

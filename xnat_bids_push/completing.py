@@ -14,7 +14,6 @@ import typer
 
 from xnat_bids_push.errors import XnatBidsError
 from xnat_bids_push.names import is_session, is_subject
-from xnat_bids_push.table import default_table
 
 
 def servers(context: typer.Context, incomplete: str) -> list[str]:
@@ -44,6 +43,8 @@ def sessions(context: typer.Context, incomplete: str) -> list[str]:
 
 def datatypes(incomplete: str) -> list[str]:
     """The datatypes of BIDS."""
+    from xnat_bids_push.table import default_table
+
     return [name for name in default_table().datatypes if name.startswith(incomplete)]
 
 
