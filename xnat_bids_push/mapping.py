@@ -58,7 +58,7 @@ _LONGEST_RESOURCE = _LONGEST - len("_catalog.xml")
 
 _PHASES = frozenset({"phase", "real", "imag"})
 
-_FOLDERS, _NAMES = 1 << 10, 1 << 13
+_FOLDERS, _NAMES = 1 << 8, 1 << 13
 """How many folders and names are remembered. Names are the same in every session, but for subject and session."""
 
 
@@ -489,10 +489,11 @@ _DATA = (".nii", ".nii.gz", ".edf", ".bdf", ".vhdr", ".set", ".fif", ".snirf", "
 
 
 def _looks_like_data(path: str, table: Table) -> bool:
+    if not (is_subject(path.partition("/")[0]) and path.endswith(_DATA)):
+        return False
     name = parse_name(path.rpartition("/")[2])
     acquisitions = table.session_wide_acquisitions.values()
-    wide = name is not None and any(name.get("acq") in row for row in acquisitions)
-    return is_subject(path.partition("/")[0]) and path.endswith(_DATA) and not wide
+    return name is None or not any(name.get("acq") in row for row in acquisitions)
 
 
 def _twins(parcel: Parcel) -> Iterable[Issue]:
