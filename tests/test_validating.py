@@ -143,16 +143,29 @@ def test_a_schema_that_only_the_network_has_is_a_warning(valid: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["push", "plan"])
-def test_an_invalid_dataset_exits_3_before_the_first_request(
-    command: str, invalid: Path, project: str, counted: Wire, validator: None, capsys: pytest.CaptureFixture[str]
+def test_an_invalid_dataset_exits_3_before_anything_is_asked_but_who_the_user_is(
+    command: str,
+    invalid: Path,
+    project: str,
+    server: LocalServer,
+    counted: Wire,
+    validator: None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """The login goes on while the dataset is looked at: of the project nothing is asked, and nothing is written."""
     (invalid / "loop").symlink_to("loop")
+    server.request_log.clear()
 
     assert run(command, invalid, project, "--create-project") == 3
 
     said = capsys.readouterr().err
     assert all(word in said for word in ("TSV_EQUAL_ROWS", "RepetitionTime", "leads back to itself", "problems"))
-    assert counted.requests == 0
+    assert {path for _, path in server.request_log} <= {
+        "/xapi/siteConfig/buildInfo",
+        "/data/services/auth",
+        "/data/auth",
+        "/data/JSESSION",
+    }
 
 
 def test_with_warn_the_errors_are_told_and_the_push_goes_on(
