@@ -36,7 +36,7 @@ nitpick_ignore_regex = [
     (
         "py:.*",
         r"(xnat_bids_push\.model\.)?"
-        r"(Step|CreateSubject|Deletion|ImportSession|CreateScans|SetFields|FillResource|SendFile|Deletion|Deed|Made|StoredFile)",
+        r"(Step|CreateSubject|Deletion|ImportSession|CreateScans|SetFields|FillResource|SendFile|Deed|Made|StoredFile|Parcel|Holding)",
     ),
     ("py:.*", r"Client"),
     ("py:.*", r"Made by the push"),  # napoleon takes the words before a colon for a type
