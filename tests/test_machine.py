@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Set
@@ -161,11 +162,12 @@ class Machine(RuleBasedStateMachine):
 
     server: ClassVar[LocalServer]
     folders: ClassVar[pytest.TempPathFactory]
+    numbers: ClassVar[Iterator[int]] = itertools.count(1)
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = self.folders.mktemp("machine")
-        self.project = f"MACHINE{self.folder.name.removeprefix('machine')}"
+        self.project = f"MACHINE{next(self.numbers)}"  # the folder's number is given again, once it is gone
         self.root = self.folder / "dataset"
         self.disk: dict[str, bytes] = {}
         self.seen = Seen()
