@@ -11,7 +11,7 @@ SAMPLE := test_data/sample
 EVERYTHING := --derivatives all --sourcedata
 
 .DEFAULT_GOAL := help
-.PHONY: help dev lock audit demo test lint types unit validate check docs image-check screenshots bench scale faults
+.PHONY: help dev lock audit demo test lint types unit coverage validate check docs image-check screenshots bench scale faults
 .PHONY: machine mutate examples oracle dist clean
 
 help:  ## show this list
@@ -121,8 +121,11 @@ lint: $(VENV)/.dev  ## style and layout of the code (ruff)
 types: $(VENV)/.dev  ## strict types (mypy)
 	$(BIN)/mypy
 
-unit: $(VENV)/.dev  ## the tests alone, with branch coverage
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term
+unit: $(VENV)/.dev  ## the tests alone
+	$(BIN)/python -m pytest -q -n auto
+
+coverage: $(VENV)/.dev  ## the tests with branch coverage, which takes half as long again
+	$(BIN)/python -m pytest -q -n auto --cov --cov-report=term
 
 validate: $(VENV)/.dev $(SAMPLE)/dataset_description.json  ## the sample, and the real scans of ../shared if they are there, by the official BIDS validator
 	$(BIN)/python -m tools.validate $(SAMPLE) ../shared/real-bids
