@@ -58,7 +58,7 @@ def main() -> None:
         if not browser:
             sys.exit("no Chromium is at hand: the pictures of pages stay as they are (--browser PROGRAM)")
         [report] = (home / "receipts").glob("*.html")
-        photograph(browser, report, PICTURES / "report.png")
+        photograph(browser, report, PICTURES / "report.png", height=1200)
         for name, page in pages(home / "archive"):
             path = home / f"{name}.html"
             path.write_text(page, encoding="utf-8")
@@ -68,7 +68,7 @@ def main() -> None:
 def printed(home: Path, *arguments: str) -> str:
     """What a command prints in a terminal, colours and all."""
     program = "import sys; sys.argv[0] = 'bids2xnat'; from xnat_bids_push.cli import main; main()"
-    kept = ("--receipts", "receipts") if arguments[0] == "push" else ()
+    kept = ("--receipts", "receipts", "--previews") if arguments[0] == "push" else ()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("XNAT", "BIDS2XNAT"))}
     environment |= {"COLUMNS": str(WIDTH), "TERM": "xterm-256color", "BIDS2XNAT_ARCHIVE": "archive"}
     ours, theirs = pty.openpty()
@@ -128,12 +128,12 @@ def pages(archive: Path) -> Iterator[tuple[str, str]]:
             yield name, answer.text
 
 
-def photograph(browser: str, page: Path, picture: Path) -> None:
+def photograph(browser: str, page: Path, picture: Path, *, height: int = 800) -> None:
     """Draw a page that needs nothing else."""
     with tempfile.TemporaryDirectory(prefix="bids2xnat-") as profile:
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
         options += ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"]
-        options += [f"--user-data-dir={profile}", "--window-size=1000,800", f"--screenshot={picture}"]
+        options += [f"--user-data-dir={profile}", f"--window-size=1000,{height}", f"--screenshot={picture}"]
         subprocess.run([browser, *options, page.as_uri()], check=True, capture_output=True, timeout=120)
 
 
