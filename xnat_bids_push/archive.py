@@ -41,6 +41,7 @@ from xnat_bids_push.package import Body, Sent, Stream, Watch, resource_body, ses
 from xnat_bids_push.planning import same_value
 from xnat_bids_push.schema import Schema
 from xnat_bids_push.table import Table
+from xnat_bids_push.uris import file_uri, inside, node_uri
 
 LISTED_AT_ONCE = 100
 """Experiments in one listing. A longer list is answered with another question's answer (XNAT 1.8: from about
@@ -117,7 +118,7 @@ class Archive:
     def may_edit_project(self) -> bool:
         """Whether the user may write what belongs to the project itself: who is in it is told to those only."""
         try:
-            self._session.rows(f"{_project_path(self.project)}/users")
+            self._session.rows(f"{self._path(Node())}/users")
         except AccessDenied:
             return False
         except Rejected:
@@ -164,7 +165,7 @@ class Archive:
 
     def project_setting(self, name: str) -> str:
         """A setting of the project: ``accessibility``, ``quarantine_code``."""
-        return self._session.get(f"{_project_path(self.project)}/{name}").text.strip()
+        return self._session.get(f"{self._path(Node())}/{name}").text.strip()
 
     def version(self) -> str:
         """The server's version of XNAT."""
@@ -178,7 +179,7 @@ class Archive:
 
     def subjects(self) -> dict[str, str]:
         """The project's subjects: label → ID, sorted."""
-        rows = self._session.rows(f"{_project_path(self.project)}/subjects", "ID", "label", columns="ID,label")
+        rows = self._session.rows(f"{self._path(Node())}/subjects", "ID", "label", columns="ID,label")
         return {str(row["label"]): str(row["ID"]) for row in sorted(rows, key=lambda row: str(row["label"]))}
 
     def experiments(self) -> dict[str, Experiment]:
@@ -187,7 +188,7 @@ class Archive:
         XNAT lists none whose type is not registered on the site.
         """
         columns = ("ID", "label", "xsiType", "subject_label")
-        path = f"{_project_path(self.project)}/experiments"
+        path = f"{self._path(Node())}/experiments"
         rows = self._session.rows(path, *columns[:3], columns=",".join(columns))
         found = [
             Experiment(str(row["ID"]), str(row["label"]), str(row.get("subject_label", "")), str(row["xsiType"]))
@@ -320,7 +321,7 @@ class Archive:
         Returns:
             The names that the server calls taken, and whose content it has not stored.
         """
-        path = f"{self._resource_path(step.node, step.scan, step.resource)}/files/bids2xnat.tar"
+        path = f"{self._path(step.node)}{inside(step.scan, step.resource)}/files/bids2xnat.tar"
         query = self._attributes(step.resource, table) | {"extract": "true"}
         body = resource_body(step.files, sent=sent, watch=watch)
         return self._send(path, query, body, replace=step.replace)
@@ -328,15 +329,14 @@ class Archive:
     def send_file(self, step: SendFile, *, table: Table, sent: Sent, watch: Watch) -> tuple[str, ...]:
         """Send one file by itself; the answer is as that of `fill_resource`."""
         address = step.placed.address
-        path = f"{self._resource_path(address.node, address.scan, address.resource)}/files/{quote(address.name)}"
+        path = file_uri(address, self.project)
         body = single_body(step.placed, sent=sent, watch=watch)
         return self._send(path, self._attributes(address.resource, table), body, replace=step.replace)
 
     def put_picture(self, address: Address, content: str, image: bytes) -> None:
         """Send a GIF for XNAT's own pages, of their ``content``; one of this name is written over."""
-        path = f"{self._resource_path(address.node, address.scan, address.resource)}/files/{quote(address.name)}"
         body = Body(lambda: iter([image]), size=len(image))
-        self._send(path, {"format": "GIF", "content": content}, body, replace=True)
+        self._send(file_uri(address, self.project), {"format": "GIF", "content": content}, body, replace=True)
 
     def _send(self, path: str, query: dict[str, str], body: Body, *, replace: bool) -> tuple[str, ...]:
         overwrite = {"overwrite": "true"} if replace else {}
@@ -365,12 +365,11 @@ class Archive:
     @staticmethod
     def experiment_path(identifier: str, scan: str = "", resource: str = "") -> str:
         """An experiment, or a resource in it, as `compute_digests` wants it named."""
-        path = f"/archive/experiments/{identifier}" + (f"/scans/{_part(scan)}" if scan else "")
-        return f"{path}/resources/{_part(resource)}" if resource else path
+        return f"/archive/experiments/{identifier}{inside(scan, resource)}"
 
     def resource_path(self, node: Node, resource: str) -> str:
         """A resource of the project or of a subject as `compute_digests` wants it named."""
-        return self._resource_path(node, "", resource).replace("/data/", "/archive/", 1)
+        return f"{self._path(node)}{inside(resource=resource)}".replace("/data/", "/archive/", 1)
 
     # ---------------------------------------------------------------- fetching and deleting
 
@@ -384,12 +383,11 @@ class Archive:
 
     def fetch_file(self, holding: Holding, address: Address, take: Callable[[Incoming], _Told]) -> _Told:
         """What is made of one file while it comes. Not every name can be said in an address: others are in archives."""
+        path = file_uri(address, self.project)
         if holding.node.experiment:
-            front = f"/data/experiments/{_part(holding.id)}" + (f"/scans/{_part(address.scan)}" if address.scan else "")
-            front += f"/resources/{_part(address.resource)}"
-        else:
-            front = self._resource_path(holding.node, "", address.resource)
-        return self._session.fetch(f"{front}/files/{quote(address.name)}", take)
+            home = f"/data/experiments/{_part(holding.id)}{inside(address.scan, address.resource)}"
+            path = f"{home}/files/{quote(address.name)}"
+        return self._session.fetch(path, take)
 
     def delete(self, what: Deletion) -> None:
         """Delete something with its files; a subject only if it is bare, the project never.
@@ -397,31 +395,17 @@ class Archive:
         An experiment's address names both subject and experiment: XNAT would find it by less. A file's name must be
         none that another one begins with: XNAT would delete that, too.
         """
-        path = self._path(what.node)
-        if what.resource:
-            path = self._resource_path(what.node, what.scan, what.resource)
-            path += f"/files/{quote(what.name)}" if what.name else ""
-        elif what.scan:
-            path += f"/scans/{_part(what.scan)}"
-        elif not what.node.subject:
+        whole = not (what.scan or what.resource)
+        if whole and not what.node.subject:
             raise Rejected("a project is never deleted")
-        elif not what.node.experiment and not self.is_bare_subject(what.node.subject, what.fields):
+        if whole and not what.node.experiment and not self.is_bare_subject(what.node.subject, what.fields):
             return
+        path = f"{self._path(what.node)}{inside(what.scan, what.resource)}"
+        path += f"/files/{quote(what.name)}" if what.resource and what.name else ""
         self._session.delete(path)
 
-    # ---------------------------------------------------------------- paths
-
     def _path(self, node: Node) -> str:
-        path = _project_path(self.project)
-        if node.subject:
-            path += f"/subjects/{_part(node.subject)}"
-        if node.experiment:
-            path += f"/experiments/{_part(node.experiment)}"
-        return path
-
-    def _resource_path(self, node: Node, scan: str, resource: str) -> str:
-        middle = f"/scans/{_part(scan)}" if scan else ""
-        return f"{self._path(node)}{middle}/resources/{_part(resource)}"
+        return node_uri(node, self.project)
 
 
 class EmptyProject(Archive):
@@ -625,7 +609,7 @@ _PROJECT_ID = re.compile("[A-Za-z0-9_-]+")
 def _create_project(session: Session, project: str) -> str:
     """Create a project; its ID. Another push may be faster, and then nothing is wrong."""
     try:
-        session.put(_project_path(project), {"accessibility": "private"}, refusal="XNAT refused this project")
+        session.put(node_uri(Node(), project), {"accessibility": "private"}, refusal="XNAT refused this project")
     except (Rejected, AccessDenied, Unavailable):
         found = _find_project(session, project)
         if not found:
@@ -634,15 +618,11 @@ def _create_project(session: Session, project: str) -> str:
     return project
 
 
-def _project_path(project: str) -> str:
-    return f"/data/projects/{_part(project)}"
-
-
 def _find_project(session: Session, project: str) -> str:
     """The project's ID, which may have been named by an alias; "" if there is none that the user may see."""
     try:
         return session.read(
-            _project_path(project), lambda answer: str(_item(answer)["data_fields"]["ID"]), format="json"
+            node_uri(Node(), project), lambda answer: str(_item(answer)["data_fields"]["ID"]), format="json"
         )
     except Rejected as error:
         if error.status != 404:

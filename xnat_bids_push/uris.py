@@ -16,8 +16,7 @@ def file_uri(address: Address, project: str) -> str:
     >>> file_uri(Address(Node("sub-01", "e"), "anat_T1w", "NIFTI", "a/x.nii"), "P").partition("/experiments")[2]
     '/e/scans/anat_T1w/resources/NIFTI/files/a/x.nii'
     """
-    steps = (("scans", address.scan), ("resources", address.resource))
-    return f"{node_uri(address.node, project)}{_path(steps)}/files/{quote(address.name)}"
+    return f"{node_uri(address.node, project)}{inside(address.scan, address.resource)}/files/{quote(address.name)}"
 
 
 def node_uri(node: Node, project: str) -> str:
@@ -28,6 +27,15 @@ def node_uri(node: Node, project: str) -> str:
     """
     steps = (("projects", project), ("subjects", node.subject), ("experiments", node.experiment))
     return f"/data{_path(steps)}"
+
+
+def inside(scan: str = "", resource: str = "") -> str:
+    """The way from an object to a scan or resource in it.
+
+    >>> inside("anat_T1w", "NIFTI"), inside(resource="BIDS"), inside("anat_T1w")
+    ('/scans/anat_T1w/resources/NIFTI', '/resources/BIDS', '/scans/anat_T1w')
+    """
+    return _path((("scans", scan), ("resources", resource)))
 
 
 def _path(steps: Iterable[tuple[str, str]]) -> str:
